@@ -104,8 +104,8 @@ def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now:
                 if not done:
                     raise
                 raise PartlyRegistered(
-                    f"{error}. At least {done} of {len(checked)} attempts are registered. Remedy: repeat the call "
-                    "when the state server answers; what is registered already is only replaced",
+                    f"{error}. At least {done} of {len(checked)} attempts are registered. Remedy: do the same again "
+                    "when it answers; what is registered already is only replaced",
                     done,
                 ) from error
             done += len(expected)

@@ -1,6 +1,6 @@
 """The client of a topic: writes batches, each message confirmed by all replicas in sync.
 
-Idempotent: the brokers drop what librdkafka sends again after a lost answer, and the order in a partition stays.
+Idempotent: the brokers drop what librdkafka sends again after a lost answer, and the order within a partition is kept.
 Confluent-kafka is an optional dependency, and only this module imports it.
 """
 
@@ -22,9 +22,9 @@ from bridge.kafka.problems import away, misconfigured, problem_of, worst
 
 __all__ = ["KafkaTopic"]
 
-#: librdkafka's own lines quote addresses and go to stderr otherwise.
+#: Otherwise librdkafka's own lines, which quote addresses, go to stderr.
 _SILENT = logging.Logger("confluent_kafka", logging.CRITICAL + 1)  # noqa: LOG001 - belongs to no tree of loggers
-#: More than a batch. A full queue is waited for.
+#: More than a batch. `write` waits while the queue is full.
 _QUEUE = {"queue.buffering.max.messages": 2000, "queue.buffering.max.kbytes": 65_536}
 _PRODUCER = {
     "acks": "all",
@@ -33,12 +33,12 @@ _PRODUCER = {
     "partitioner": "murmur2_random",
     # Time to fill a batch; `flush` waits no longer.
     "linger.ms": 5,
-    # A message that is larger than a batch goes alone, and the topic judges it.
+    # A message that is larger than a batch is sent on its own, and the topic accepts or refuses it.
     "batch.size": 900_000,
     "message.max.bytes": 50_000_000,
     **_QUEUE,
 }
-#: How long what was given up may take to come back.
+#: How long the reports of messages that were given up may take.
 _PURGE_SECONDS = 2.0
 
 #: Where a message is, or why it is not there.
@@ -71,7 +71,7 @@ class KafkaTopic:
         try:
             return self._write_all(records, until)
         except BaseException:
-            # Nobody knows what is under way.
+            # What became of the messages under way is unknown.
             self.close()
             raise
 
@@ -92,7 +92,7 @@ class KafkaTopic:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
-            # Without a look at the reports the messages would never be freed.
+            # The messages would never be freed if their reports were not read.
             self._serve(partial(producer.flush, _PURGE_SECONDS))
 
     def _write(self, records: Sequence[Record]) -> list[Outcome]:
@@ -122,7 +122,7 @@ class KafkaTopic:
         late = failed or worst(self._faults, self._topic) or away("did not confirm in time", "check the brokers")
         if any(not isinstance(each, str | Rejected) for each in outcomes):
             self.close()
-        # Reports say only that messages were given up when an error has ended the producer.
+        # When an error has ended the producer, the reports say only that messages were given up.
         cause = next((each for each in (stopped, failed) if isinstance(each, ConfigError)), None)
         return [
             (cause or late) if each is None else cause if cause and isinstance(each, Retryable) else each
@@ -140,7 +140,7 @@ class KafkaTopic:
                     return away("did not confirm in time", "check the load of the brokers")
                 failed = self._serve(partial(producer.poll, 0.1))
             except KafkaException as error:
-                # An error that has ended the producer is told with its code only here.
+                # Only here does an error that has ended the producer have its code.
                 return self._serve(partial(producer.poll, 0.0)) or problem_of(error.args[0], self._topic)
             else:
                 return self._serve(partial(producer.poll, 0.0))
@@ -148,11 +148,11 @@ class KafkaTopic:
                 return failed
 
     def _serve(self, call: Callable[[], object]) -> BridgeError | None:
-        """Let reports come in. An error that ends the producer is raised here by way of a report, or of none."""
+        """Let reports come in. An error that ends the producer is raised here, from within a report or without one."""
         try:
             call()
         except Exception as error:
-            # SystemError, if the error was set while a report was called.
+            # SystemError if the error was set while a report was being called.
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, KafkaException):
                 cause = cause.__cause__ or cause.__context__

@@ -1,4 +1,4 @@
-"""Opens the Kafka topic of a subscription; what is sent and what is found there, as data."""
+"""Opens the Kafka topic of a subscription; what is sent to it and what is found there, as data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """What the cluster says of a topic."""
+    """What the cluster reports about a topic."""
 
     brokers: int
     partitions: int
@@ -50,7 +50,7 @@ class Client(Protocol):
     """Writes to one topic. Not thread-safe. Errors: `bridge/kafka/problems.py`."""
 
     def check(self) -> Topic:
-        """Connect, and see that the topic is there. Creates nothing."""
+        """Connect, and check that the topic is there. Creates nothing."""
         ...
 
     def write(self, records: Sequence[Record], *, until: float) -> list[str | BridgeError]:

@@ -1,4 +1,4 @@
-"""Errors of Kafka by what to do. Told by their code: texts quote addresses and may quote more.
+"""Errors of Kafka by what to do. Only their codes are read: texts quote addresses and may quote more.
 
 `Retryable`: wait, brokers are away or too few; `ConfigError`: address, topic, rights or credentials are wrong;
 `Rejected`: brokers refuse a message because of its content; any other `BridgeError`: unknown.
@@ -18,7 +18,7 @@ _UNREACHABLE = ("cannot be reached", "check that the brokers run, the addresses 
 _FEW = ("too few replicas of the topic are in sync", "start the brokers that are missing")
 _RESTING = ("is electing or recovering", "none needed; delivery resumes by itself")
 _SESSION = ("the producer's session has ended there", "none needed; a new one is begun")
-#: Codes of librdkafka (negative) and of the protocol: it is tried again, and no try is used.
+#: Codes of librdkafka (negative) and of the protocol after which delivery is tried again without using up a try.
 _AWAY = {
     **dict.fromkeys((-192, -185, -166, -152, -151, 7), _UNCONFIRMED),
     **dict.fromkeys((-197, -196, -195, -187, -184, 8, 13), _UNREACHABLE),
@@ -87,7 +87,7 @@ def misconfigured(fact: str, remedy: str) -> ConfigError:
 
 
 def problem_of(fault: Fault, topic: str) -> BridgeError:
-    """What an error means for who sends to this topic."""
+    """What an error means for a sender to this topic."""
     code, name = fault.code(), fault.name()
     if code in _CONFIGURATION:
         fact, remedy = _CONFIGURATION[code]
@@ -104,6 +104,6 @@ def problem_of(fault: Fault, topic: str) -> BridgeError:
 
 
 def worst(faults: Iterable[Fault], topic: str) -> BridgeError | None:
-    """The problem that explains the others: that a cluster is away may follow from wrong credentials."""
+    """The problem that explains the others: wrong credentials may make a cluster look as if it were away."""
     problems = [problem_of(fault, topic) for fault in faults]
     return next((each for each in problems if isinstance(each, ConfigError)), problems[0] if problems else None)

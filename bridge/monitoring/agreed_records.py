@@ -1,6 +1,7 @@
 """Records on which processes agree, whichever versions they are of: a record replaces the bytes that were read.
 
-What one version makes of another's record differs from it as text, so a text that is made anew is never compared.
+A record that one version reads and writes again may differ as text from another version's, so rewritten text is never
+compared.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class AgreedRecords(Generic[_R]):
         self._compare_and_set = scripts.register(client, __file__, "compare_and_set")
 
     def read(self, key: str, field: str, text: bytes) -> _R | None:
-        """The record in the bytes of a field; None for what is none, which is logged once."""
+        """The record in the bytes of a field; None if they are not one, which is logged once."""
         return record_or_none(self._kind, text, place=f"{key} {field}", names=self._names)
 
     def compare_and_set(self, key: str, field: str, old: _R | None, new: _R) -> _R:
         """Replace `old` by `new`; returns the record that is stored now, `new` or another process's.
 
-        What nobody can read is replaced.
+        An unreadable record is replaced.
         """
         expected: bytes = b"" if old is None else old.raw or self._text(old)
         text = self._text(new)

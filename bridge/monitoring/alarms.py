@@ -1,8 +1,8 @@
-"""Alarms of a source: when one is raised, repeated and over, and its current record for people and gauges.
+"""Alarms of a source: when one is raised, repeated and ended, and its current record for people and gauges.
 
 `bridge/monitoring/source_health.py` finds the problems. This module decides when to publish: once when an alarm is
 raised, once a day while it lasts, once when it ends. Each change is stored before it is published, so processes that
-assess at the same moment publish the same, and what a killed process did not publish the next one does.
+assess at the same moment publish the same, and what a killed process did not publish, the next one publishes.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def next_alarm(old: Alarm | None, kind: str, problem: SourceProblem | None, now:
 
 
 def alarm_notice(source: str, alarm: Alarm) -> Notice:
-    """The event of an alarm; every process makes the same one, because it uses the record alone."""
+    """The event of an alarm; every process makes the same one, because it uses only the record."""
     value, remedy, turn = alarm.value, alarm.remedy, str(alarm.repeats)
     if alarm.state == RECOVERED:
         minutes = max(1, round((alarm.at - alarm.since) / 60))
@@ -127,7 +127,7 @@ class Alarms:
         return self.of_all([source])[source]
 
     def of_all(self, sources: Sequence[str]) -> dict[str, dict[str, Alarm]]:
-        """The same of several sources, in one round trip."""
+        """The same for several sources, in one round trip."""
         pipe = self.client.pipeline(transaction=False)
         for source in sources:
             pipe.hgetall(keys.alarms(source))
@@ -153,6 +153,6 @@ def raised_alarms(client: redis.Redis, source: str) -> tuple[Alarm, ...]:
 
 
 def raised_alarms_of(client: redis.Redis, sources: Sequence[str]) -> dict[str, tuple[Alarm, ...]]:
-    """The same of several sources, in one round trip. Raises `StateUnavailable`."""
+    """The same for several sources, in one round trip. Raises `StateUnavailable`."""
     every = Alarms(client).of_all(sources)
     return {name: tuple(alarm for alarm in of.values() if alarm.state == RAISED) for name, of in every.items()}

@@ -20,7 +20,7 @@ def share(services: Services, job: Backfill) -> float:
     polls = streams(services.vendors[source.vendor], source.options)
 
     def position(stream: str, cursor: str) -> float:
-        # Nothing can read the cursor of a stream that is no longer there.
+        # The cursor of a stream that no longer exists cannot be read.
         return polls[stream].position(cursor) if stream in polls else job.first
 
     return share_read(job, position)
@@ -31,7 +31,7 @@ def backfill_row(services: Services, job: Backfill) -> dict[str, Any]:
 
     Raises `StateUnavailable`.
     """
-    # Once a source is removed from bridge.yaml, nothing can read its cursors.
+    # The cursors of a source that was removed from bridge.yaml cannot be read.
     source = services.config.sources.get(job.source)
     left = None if source is None else services.budgets.status(source.name, source.budget, services.now()).left
     return {

@@ -42,7 +42,7 @@ def brokers(services: Services) -> Iterator[Finding]:
             users.setdefault(url, []).append(subscription.name)
             if subscription.exchange is not None:
                 exchanges.setdefault(url, {})[subscription.name] = subscription.exchange
-    # Sentinels that the state has too are judged there.
+    # Sentinels that the state uses too are judged there.
     judged = {_watched(services.state_url)}
     for url, names in users.items():
         watched = _watched(url)
@@ -75,7 +75,7 @@ def brokers(services: Services) -> Iterator[Finding]:
 
 
 def _watched(url: str) -> tuple[frozenset[tuple[str, int]], str] | None:
-    """The sentinels of an address, and which primary they are asked for; None without sentinels."""
+    """The sentinels of an address, and the name of the primary; None without sentinels."""
     if not is_group(url) or server_group(url).kind != "sentinel":
         return None
     group = server_group(url)

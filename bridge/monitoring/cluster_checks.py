@@ -1,4 +1,4 @@
-"""Where a cluster keeps the partitions, and which moves would even that."""
+"""Where a cluster keeps the partitions, and which moves would even them out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Move(NamedTuple):
 
 
 def cluster(client: redis.Redis, partitions: int) -> Iterator[Finding]:
-    """What is to say about a cluster; nothing about a single server. Raises the errors of redis-py."""
+    """The findings about a cluster; none about a single server. Raises the errors of redis-py."""
     if isinstance(client, ClusterClient):
         ranges = client.map.ranges()
         yield coverage(ranges)
@@ -39,7 +39,7 @@ def cluster(client: redis.Redis, partitions: int) -> Iterator[Finding]:
 
 
 def full_coverage(setting: str | None) -> Iterator[Finding]:
-    """Whether one server that is away stops the others. `setting`: `cluster-require-full-coverage`."""
+    """Whether the loss of one server stops the others. `setting`: `cluster-require-full-coverage`."""
     if setting == "yes":
         text, remedy = "yes: without one primary, all refuse", f"set {_FULL_COVERAGE} no on every node"
         yield Finding(_FULL_COVERAGE, WARNING, text, remedy)
@@ -59,7 +59,7 @@ def coverage(ranges: _Ranges) -> Finding:
 
 
 def placement(ranges: _Ranges, partitions: int, ids: Mapping[Address, str]) -> Finding:
-    """How many partitions each primary holds, and the commands that even it. `ids`: of the nodes."""
+    """How many partitions each primary holds, and the commands that even them out. `ids`: of the nodes."""
     held: dict[Address, list[int]] = {address: [] for address in _primaries(ranges)}
     for partition in range(partitions):
         slot = _slot(partition)
@@ -76,7 +76,7 @@ def placement(ranges: _Ranges, partitions: int, ids: Mapping[Address, str]) -> F
 
 
 def _moves(held: Mapping[Address, list[int]]) -> Iterator[_Move]:
-    """Until no two primaries differ by more than one."""
+    """Moves until no two primaries differ by more than one partition."""
     counts = {address: list(own) for address, own in held.items()}
     while True:
         most = max(counts, key=lambda address: len(counts[address]))
@@ -95,7 +95,7 @@ def _command(move: _Move, ids: Mapping[Address, str]) -> str:
 
 
 def _ids(client: ClusterClient) -> dict[Address, str]:
-    """The ids of the primaries, but of those that are away, or refuse to tell theirs."""
+    """The ids of the primaries, except those that are away or do not reveal theirs."""
     ids = {}
     for address in client.map.primaries():
         # Access control may deny CLUSTER MYID.

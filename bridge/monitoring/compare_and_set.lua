@@ -4,7 +4,7 @@
 -- ARGV    1 kind   2 the record that must still be there ("" = none)   3 the new record
 -- Returns the record that is there now: the new one, or the other process's.
 --
--- Why: of several processes that assess at once, only one decides, and all publish what it decided.
+-- Why: when several processes assess at once, only one decides, and all publish what it decided.
 
 local current = redis.call("HGET", KEYS[1], ARGV[1]) or ""
 if current ~= ARGV[2] then return current end

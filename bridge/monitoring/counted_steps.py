@@ -1,4 +1,4 @@
-"""Counts of the last steps, kept in memory: what a finished step has counted does not change, so it is read once."""
+"""Counts of the last steps, kept in memory: those of a finished step do not change, so they are read once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Resolution:
 
 @dataclass(slots=True)
 class _Ring:
-    """Field of a count -> a number for each place; which step a place holds, None: none, or one that goes on."""
+    """Field of a count -> a number for each place; the step in each place, None for none or one in progress."""
 
     numbers: dict[str, array[int]] = field(default_factory=dict)
     held: list[int | None] = field(default_factory=list)

@@ -35,7 +35,7 @@ __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine"]
 def examine(services: Services, *, outward: bool = True, each: bool = True) -> Iterator[Finding]:
     """All findings, in the order in which they are made.
 
-    `outward`: also those that need brokers or the DNS. `each`: also those about single sources and subscriptions.
+    `outward`: include those that need brokers or the DNS. `each`: include those about single sources and subscriptions.
     """
     now = services.now()
     yield Finding("connection to the state server", OK, describe(services.state_url))

@@ -1,4 +1,4 @@
-"""Logs on stderr: JSON, or coloured text on a terminal. What must never be logged is removed here, whoever logs it.
+"""Logs on stderr: JSON, or coloured text on a terminal. What must never be logged is removed here, whatever its origin.
 
 The text of a library's exception may quote a whole event, so it is never written: not by a library that inserts it
 into its message, nor by a thread, a greenlet or a warning.
@@ -71,7 +71,7 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: LineStream | No
         structlog.stdlib.add_log_level,
         _with_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Collected logs come from many programs; on a terminal these would be the same words in every line.
+        # Collected logs come from many programs; on a terminal these fields would be the same in every line.
         *([] if for_people else [_service]),
         _trace,
         _without_forbidden,
@@ -108,7 +108,7 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: LineStream | No
 
 
 def _lost_line(count: int) -> str:
-    """Said without the loggers: it is written in the thread that does the writing."""
+    """The line about lost lines, made without the loggers: the thread that writes all lines writes it."""
     return json.dumps({"event": "log_lines_lost", "level": "warning", "logger": __name__, "count": count}) + "\n"
 
 
@@ -226,7 +226,7 @@ def _warned(
 
 
 def _with_logger_name(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """For lines of our own and of the standard library, whose record carries the name."""
+    """Add the logger's name: to our own lines, and to the standard library's, whose record carries it."""
     name = event["_record"].name if "_record" in event else getattr(logger, "name", None)
     if name is not None:
         event["logger"] = name
@@ -239,7 +239,7 @@ def _service(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The names by which OpenTelemetry's log tools find the trace of a line."""
+    """Add the ids by which OpenTelemetry's log tools find the trace of a line."""
     if (ids := tracing.current_ids()) is not None:
         event["trace_id"], event["span_id"] = ids
     return event
@@ -252,7 +252,7 @@ def _without_forbidden(logger: WrappedLogger, method: str, event: EventDict) -> 
 
 
 def _error_without_data(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Replace an exception by its type and frames. Its text may quote a candidate; our own about servers do not."""
+    """Replace an exception by its type and frames. Its text may quote a candidate; ours about servers do not."""
     error = _exception_of(event.pop("exc_info", None))
     if error is not None:
         event["error_type"] = type(error).__name__

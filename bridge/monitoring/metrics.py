@@ -64,7 +64,7 @@ def _reserve_files(directory: str | None) -> bool:
     """Whether this process may share its numbers; reserves the disk space for them.
 
     The library maps sparse files into memory. On a full disk the first write to one would end the process (SIGBUS), and
-    each that follows it: better to be without metrics than without webhooks.
+    each process that follows: better to be without metrics than without webhooks.
     """
     if not directory:
         return True

@@ -1,4 +1,4 @@
-"""Checks of the services of notify subscriptions: Apprise is installed and knows each. Sends nothing."""
+"""Checks of the services of notify subscriptions: Apprise is installed and supports each. Sends nothing."""
 
 from __future__ import annotations
 

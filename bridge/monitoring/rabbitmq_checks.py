@@ -16,7 +16,7 @@ from bridge.net.broker_problems import broker_problem
 
 __all__ = ["alarm", "judge_nodes", "own_queue", "queue_problem", "receipts_queue"]
 
-#: No queue has this name: what is published to it is dropped.
+#: No queue has this name, so what is published to it is dropped.
 _NOWHERE = "attempt-bridge.doctor"
 _ANSWER_SECONDS = 3.0
 _DOWN = ("down or inaccessible", "is stopped", "no quorum", "timeout")
@@ -35,7 +35,7 @@ def judge_nodes(problems: Mapping[str, Exception | None]) -> Iterator[Finding]:
 
 
 def alarm(connection: Connection, label: str, blocked: Sequence[str]) -> Iterator[Finding]:
-    """A finding if an alarm (memory, disk) blocks publishers: RabbitMQ says so only to those who publish.
+    """A finding if an alarm (memory, disk) blocks publishers: RabbitMQ reports it only to connections that publish.
 
     `blocked` gets the reasons that RabbitMQ gives on this connection.
     """
@@ -48,7 +48,7 @@ def alarm(connection: Connection, label: str, blocked: Sequence[str]) -> Iterato
         while not confirmed and not blocked:
             connection.drain_events(timeout=_ANSWER_SECONDS)
     except AccessRefused:
-        # Nothing of what it publishes goes there.
+        # The bridge publishes nothing there.
         return
     except TimeoutError:
         yield Finding(label, WARNING, f"does not confirm a message within {_ANSWER_SECONDS:g} s", "check its load")
@@ -65,7 +65,7 @@ def own_queue(connection: Connection, queue: str) -> Finding:
         # It exists, so this creates nothing: the worker does the same when it starts.
         channel = connection.channel()
         channel.queue_declare(queue, durable=True, auto_delete=False, arguments=TICKS_ARGUMENTS)
-        # A node knows the queue also while too few of its members run. Only they together hand out a tick.
+        # A node declares the queue even while too few of its members run, but only a majority of them hands out a tick.
         if (tick := channel.basic_get(queue)) is not None:
             channel.basic_reject(tick.delivery_tag, requeue=True)
             channel.close()
@@ -91,7 +91,7 @@ def receipts_queue(connection: Connection) -> Iterator[Finding]:
             remedy = "a virtual host with the default queue type quorum; none needed if receivers confirm over HTTP"
             yield Finding(label, WARNING, text, remedy)
     except ChannelError as error:
-        # Missing: dispatch creates it where receivers can send receipts. Refused: only who may configure it can tell.
+        # Missing: dispatch creates it where receivers can send receipts. Refused: this needs the right to configure it.
         if any(word in str(error) for word in _DOWN):
             yield queue_problem(label, error)
 

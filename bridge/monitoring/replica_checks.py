@@ -1,4 +1,4 @@
-"""With `ack: replica`: are there enough replicas to confirm, and is what they confirm on their disks."""
+"""With `ack: replica`: whether enough replicas can confirm, and whether what they confirm is on their disks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding
 
 __all__ = ["Replica", "read_replicas", "replicas"]
 
-#: A replica says once a second how far it is.
+#: A replica reports once a second how far it is.
 _SILENT_SECONDS = 3
 _TIMEOUT_SECONDS = 1.0
-#: What a replica is asked with, as its primary is.
+#: Options of the primary's connection that are used for a replica too.
 _SHARED_OPTIONS = ("username", "password", "credential_provider", "protocol")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A replica as its primary names it. `settings`: None if it could not be asked, because of `problem`."""
+    """A replica as its primary lists it. `settings`: None if it could not be asked, because of `problem`."""
 
     address: str
-    #: Whether it follows, and has said so lately.
+    #: Whether it follows, and has reported so lately.
     follows: bool
     settings: Mapping[str, str] | None = None
     problem: str = ""
@@ -70,7 +70,7 @@ def _replica(replica: Replica) -> Finding:
 
 
 def read_replicas(primary: redis.Redis) -> list[Replica]:
-    """The replicas that a primary names, each asked for its settings. Raises errors of redis-py for the primary's."""
+    """The replicas that a primary lists, each with its settings. Raises redis-py's errors of the primary."""
     info = cast("Mapping[str, Any]", primary.info("replication"))
     named = [
         info[f"slave{number}"] for number in range(int(info.get("connected_slaves", 0))) if f"slave{number}" in info

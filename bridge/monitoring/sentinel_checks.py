@@ -1,4 +1,4 @@
-"""Checks of the sentinels of a state or broker: what each says of the primary. Pure but for `ask`."""
+"""Checks of the sentinels of a state or broker: what each says about the primary. Pure, except `ask`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _ask(client: redis.Redis, sentinel: str, master: str) -> Answer:
 
 
 def judge(group: ServerGroup, answers: Sequence[Answer], label: str) -> Iterator[Finding]:
-    """What is found; `label`: whose sentinels they are."""
+    """The findings; `label`: whose sentinels they are."""
     answered = [answer for answer in answers if answer.error is None]
     if not answered and all(_is_away(answer) for answer in answers):
         text, remedy = broker_problem(answers[0].error)

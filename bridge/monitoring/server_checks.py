@@ -1,6 +1,6 @@
 """The finding of a check, and the checks of a Redis-compatible server: pure functions of its answers.
 
-`bridge/monitoring/doctor.py` reads the answers and has the other checks.
+`bridge/monitoring/doctor.py` reads the answers and makes the other checks.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def eviction(info: Mapping[str, Any]) -> Finding:
 
 
 def full(info: Mapping[str, Any]) -> Finding:
-    """Whether the server refuses writes for want of memory. `info`: the answer to INFO memory."""
+    """Whether the server refuses writes for lack of memory. `info`: the answer to INFO memory."""
     limit = int(info.get("maxmemory", 0))
-    # As the server counts: without what it needs to write the append-only file and to copy to replicas.
+    # As the server counts: without the buffers of the append-only file and of the replicas.
     used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
     if not limit or used < limit:
         return Finding("maxmemory", OK, "not reached")

@@ -1,4 +1,4 @@
-"""What state servers say about themselves, in numbers. What is wrong with it says `doctor.py`."""
+"""What state servers report about themselves, in numbers. `doctor.py` judges it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ServerFacts", "read_server_facts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """None: the server does not say."""
+    """The facts of one server; None: it does not report this one."""
 
     product: str
     version: str
@@ -41,7 +41,7 @@ class ServerFacts:
 
 
 def read_server_facts(client: redis.Redis, now: Callable[[], float]) -> dict[str, ServerFacts]:
-    """What a single server says, under "", or what each primary of a cluster that answers says, under its host:port.
+    """The facts of a single server, under "", or of each primary of a cluster that answers, under its host:port.
 
     Raises `StateUnavailable`.
     """
@@ -51,7 +51,7 @@ def read_server_facts(client: redis.Redis, now: Callable[[], float]) -> dict[str
     with state_errors():
         addresses = client.map.primaries()
     for host, port in addresses:
-        # `doctor` tells which of them are away.
+        # `doctor` reports which of them are away.
         with suppress(StateUnavailable), state_errors():
             facts[f"{host}:{port}"] = _read(client.reach((host, port)), now)
     return facts

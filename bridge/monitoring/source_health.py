@@ -1,6 +1,6 @@
 """What is wrong with a source, judged from facts. Pure: `workers/polling/watchdog.py` reads the facts and acts.
 
-Where nothing can be said at the moment, as about a paused source, the earlier result stands.
+Where nothing can be judged at the moment, as for a paused source, the earlier result is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schemas.notices import BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING
 
 __all__ = ["SourceFacts", "SourceProblem", "StreamFacts", "assess", "with_quota_state"]
 
-#: A silence counts if its probability by chance is below this.
+#: A silence counts if the probability that it is chance is below this.
 _MAX_CHANCE = 1e-6
 #: Webhooks that a silent period should have had: e^-14 is about that probability.
 _MIN_EXPECTED = math.ceil(-math.log(_MAX_CHANCE))
@@ -70,14 +70,14 @@ class StreamFacts:
     saved: float | None
     #: Rounds that ended with an error, newest first.
     failed: tuple[RoundReport, ...]
-    #: Part of the stream that could not be read -> the rounds in a row that say so, newest first.
+    #: Part of the stream that could not be read -> the rounds in a row that report it, newest first.
     unread: Mapping[str, tuple[RoundReport, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, every: float, position: StreamPosition, rounds: Sequence[RoundReport]) -> StreamFacts:
         """The facts from `bridge.polling.cursors`; `rounds`: the latest of all streams, newest first."""
         failed = tuple(report for report in rounds if report.stream == name and report.error)
-        # A round that read no page says nothing about the parts.
+        # A round that read no page proves nothing about the parts.
         read = [report for report in rounds if report.stream == name and (report.unread or not report.error)]
         unread = {part: _rounds_without(part, read) for part in (read[0].unread if read else ())}
         return cls(name=name, every=every, saved=position.saved, failed=failed, unread=unread)
@@ -110,7 +110,7 @@ class SourceFacts:
     budget: BudgetStatus
     #: Kind of alarm -> when it was raised, UNIX seconds.
     raised: Mapping[str, float]
-    #: The worker's thread that hangs while it reads from it, if any.
+    #: The worker's thread that hangs while reading from the source, if any.
     stuck: StuckReading | None = None
 
 
@@ -138,7 +138,7 @@ def assess(facts: SourceFacts) -> dict[str, SourceProblem | None]:
 
 
 def _is_future(moment: float, now: float) -> bool:
-    """Whether a moment was stored before the clock was set back: it says nothing."""
+    """Whether a moment was stored before the clock was set back, so that it proves nothing."""
     return moment > now + CLOCK_TOLERANCE
 
 
@@ -149,7 +149,7 @@ def _has_webhook_since(facts: SourceFacts, raised: float) -> bool:
 
 
 def with_quota_state(traffic: TrafficState, budget: BudgetStatus, *, polled: bool, now: float) -> TrafficState:
-    """The traffic with whether calls are left at `now`: for a poll, or for a recheck where nothing is polled."""
+    """The traffic, with whether calls are left at `now`: for a poll, or for a recheck where nothing is polled."""
     if _would_refuse(budget, now, polled=polled):
         since = now if traffic.no_calls_since is None else traffic.no_calls_since
         return replace(traffic, no_calls_since=since, no_calls_at=now)
@@ -212,7 +212,7 @@ def _stuck_problem(stuck: StuckReading, now: float) -> SourceProblem:
 
 
 def _polling_problem(facts: SourceFacts) -> SourceProblem | None:
-    """That of the stream that has failed longest, else that of the part of a stream that has."""
+    """The problem of the stream that has failed longest; if none has, that of the part of a stream that has."""
     problems = [problem for stream in facts.streams if (problem := _stream_problem(stream, facts))]
     problems = problems or [problem for stream in facts.streams if (problem := _part_problem(stream, facts))]
     return min(problems, key=lambda problem: problem.since, default=None)
@@ -242,7 +242,7 @@ def _saved(stream: StreamFacts, now: float) -> float:
 
 
 def _part_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | None:
-    """That of the part of a stream that was not read for longest, while the others were."""
+    """The problem of the part of a stream that has not been read for longest, while the others were."""
     lasting = []
     for part, reports in stream.unread.items():
         rounds = [report for report in reports if report.started >= facts.traffic.watched_since]
@@ -271,7 +271,7 @@ def _silence_problem(facts: SourceFacts, *, compare_with_polling: bool) -> Sourc
     if compare_with_polling:
         finds = traffic.found_by_polling - traffic.found_before_quiet
         share = announced_share(traffic, facts.hourly)
-        # So many that webhooks cannot have missed all of them by chance.
+        # Too many for webhooks to have missed them all by chance.
         enough = max(_MIN_FINDS, math.log(_MAX_CHANCE) / math.log1p(-share)) if share else math.inf
         if finds < enough or traffic.rounds_with_finds < _MIN_ROUNDS:
             return None

@@ -1,4 +1,4 @@
-"""A source as it is shown: its row in the list, and everything about it. Reads a few keys, however much there is."""
+"""A source as it is shown: its row in the list, and everything about it. Reads a few keys, however much is stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source_row(services: Services, source: Source) -> dict[str, Any]:
 
 
 def source_rows(services: Services, sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """The same of several, in as many round trips as of one."""
+    """The same for several, in as many round trips as for one."""
     now, names = services.now(), [source.name for source in sources]
     budgets = services.budgets.statuses({source.name: source.budget for source in sources}, now)
     rounds, due = services.cursors.last_rounds(names), services.watches.due_counts(names, now)

@@ -34,7 +34,7 @@ def require_safe_state(client: redis.Redis) -> None:
 
 def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
     """Store name and partitions at the first start. Later starts must serve all partitions that the state has, or
-    attempts would be lost track of; those that nothing is in any more are given up.
+    the bridge would lose track of attempts; partitions that have become empty are given up.
 
     Raises `ConfigError` if they differ, `StateUnavailable`.
     """
@@ -48,7 +48,7 @@ def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
 
 
 def _give_up_empty_partitions(client: redis.Redis, served: int) -> None:
-    """After attempts are spread over fewer, and everything in the others has expired."""
+    """Give up partitions once attempts are spread over fewer and everything in the others has expired."""
     fields = ("partitions", "width", "from_partitions")
     spread, width, moving = cast("list[bytes | None]", client.hmget(keys.BRIDGE, fields))
     if width is None or moving is not None or not int(spread or 1) <= served < int(width):
@@ -102,7 +102,7 @@ def identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
 
 
 def layout(stored: int | None) -> Finding:
-    """Whether we work with the layout of the state. `stored`: None if it holds no bridge yet."""
+    """Whether this version works with the layout of the state. `stored`: None if it holds no bridge yet."""
     if stored is None or stored in LAYOUTS:
         return Finding("layout", OK, f"{stored or LAYOUT}; this version works with {layouts_text()}")
     text = f"{stored}; this version works with {layouts_text()}"
@@ -112,7 +112,7 @@ def layout(stored: int | None) -> Finding:
 
 
 def versions(running: Sequence[Running]) -> Finding:
-    """Whether all processes are of the version that asks."""
+    """Whether all processes are of the version that checks."""
     if all(each.version == __version__ for each in running):
         return Finding("versions", OK, __version__)
     text = f"{versions_text(running)}; this is {__version__}"

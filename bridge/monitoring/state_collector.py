@@ -3,8 +3,8 @@
 Names follow the Prometheus naming practice (base units, `_total` for counters); labels are configured names, and the
 addresses of a cluster's servers.
 
-While a server of a cluster is away, gauges tell of what the others hold. Counters over all of them are left out: one
-that falls would look as if it had begun anew.
+While a server of a cluster is away, gauges show what the others hold. Counters over all servers are left out: a
+counter that falls would look as if it had been reset.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DELIVERY_OUTCOMES = ("delivered", "handed_over", "skipped", "failed", "dead")
 
 
 class StateCollector:
-    """A collector of prometheus_client. Without the state server it has `bridge_state_up 0` and nothing else."""
+    """A collector of prometheus_client. Without the state server it has only `bridge_state_up 0`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -1,4 +1,4 @@
-"""What `doctor` finds about the servers of the state, and in it about processes and subscriptions.
+"""What `doctor` finds about the state servers, and in the state about processes and subscriptions.
 
 On a cluster, a server that is away hides what it holds and nothing else.
 """
@@ -61,7 +61,7 @@ def state_findings(
 ) -> Iterator[Finding]:
     """The state servers, and what they say about processes and subscriptions.
 
-    `paused` gets the pauses of sources, or why one is not known. `each`: also what is about single ones.
+    `paused` gets the pauses of sources, or why one is not known. `each`: include findings about single ones.
     """
     if is_group(services.state_url) and (group := server_group(services.state_url)).kind == "sentinel":
         yield from judge(group, ask(group), "state server")
@@ -82,7 +82,7 @@ def state_findings(
 
 
 def _bridge(services: Services, reach: Reach, now: float) -> Iterator[Finding]:
-    """What is one of a kind in the state: identity, layout, heartbeats, register of processes."""
+    """What the state holds once: identity, layout, heartbeats, register of processes."""
     yield from _told(reach, keys.BRIDGE, "partitions", lambda: [_identity(services)])
     yield from _told(reach, keys.BRIDGE, "layout", lambda: [layout(stored_layout(services.state))])
     for name in ("worker", "beat"):
@@ -94,7 +94,7 @@ def _bridge(services: Services, reach: Reach, now: float) -> Iterator[Finding]:
 
 
 def _told(reach: Reach, key: str, name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """The findings of a check that reads a key ("": several), or the one that it could not be made."""
+    """The findings of a check that reads a key ("": several), or a finding that it could not be made."""
     try:
         with state_errors():
             if key and not reach.has(key):
@@ -125,7 +125,7 @@ def _servers(services: Services, reach: Reach) -> Iterator[Finding]:
 
 
 def _away(services: Services, reach: Reach, address: Address, error: redis.RedisError) -> Finding:
-    """A primary that does not answer, with what is refused meanwhile."""
+    """The finding about a primary that does not answer, with what is refused meanwhile."""
     text, remedy = _problem(error, _START_NODE)
     numbers = range(services.config.bridge.partitions)
     held = ", ".join(str(number) for number in numbers if reach.address_of(keys.journal(number)) == address)
@@ -251,7 +251,7 @@ def _orphan(name: str, state: SubscriptionState) -> Finding:
 
 
 def _stopped(label: str, what: str, reason: str, remedy: str) -> Finding:
-    """Nothing is delivered at the moment. The reason may have a remedy of its own."""
+    """The finding that nothing is delivered at the moment. The reason may have its own remedy."""
     fact, _, own_remedy = reason.partition(". Remedy: ")
     text = f"{what}: {clip(fact, 200)}"
     return Finding(label, WARNING, text, f"{clip(own_remedy) or remedy}; delivery resumes by itself")

@@ -1,4 +1,4 @@
-"""What happened in a period, by minute, hour or day, of each source and subscription. Reads counts, never a stream."""
+"""What happened in a period, by minute, hour or day, for each source and subscription. Reads counts, never a stream."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Stats:
 
     @property
     def lag_p95(self) -> float | None:
-        """The same of all its subscriptions together."""
+        """The same for all its subscriptions together."""
         lags = [figures.lags for figures in self.subscriptions]
         return percentile({bucket: sum(lag.get(bucket, 0) for lag in lags) for bucket in BUCKETS})
 
@@ -158,7 +158,7 @@ def _series(
 ) -> dict[str, dict[str, list[int]]]:
     """name -> figure -> a number for each step. `counted`: field -> a number for each step."""
 
-    # Shared by all that nothing happened to; a sum is a new list.
+    # Shared by all figures to which nothing was added; a sum is a new list.
     zeros = [0] * number
     nothing = dict.fromkeys(figures, zeros)
     series = {name: dict(nothing) for name in shown}

@@ -1,7 +1,7 @@
-"""Alarms of a subscription: when it fails, is over, or was disabled. Only transitions are announced.
+"""Alarms of a subscription: when it fails, recovers or was disabled. Only transitions are announced.
 
 `next_alarm` is pure. Each record is stored before it is published, as in `alarms.py`: processes that assess at the same
-moment publish the same, and what a killed process did not publish the next one does.
+moment publish the same, and what a killed process did not publish, the next one publishes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
 
 #: A receiver that does not answer is a problem after this long, seconds: it may only be restarting.
 LASTING_SECONDS = 300.0
-#: After it is over, nothing is raised for this long, seconds: an intermittent problem is one problem.
+#: After an alarm is over, nothing is raised for this long, seconds: an intermittent problem is one problem.
 QUIET_SECONDS = 900.0
-#: Causes of a failing subscription beside its failure groups: its receiver does not answer; nothing can be tried,
+#: Causes of a failing subscription besides its failure groups: its receiver does not answer; nothing can be tried,
 #: because a broker or database is away, or not as expected.
 CIRCUIT, BLOCKED = "circuit", "blocked"
 _FIELD = "record"
@@ -81,7 +81,7 @@ def next_alarm(old: SubscriptionAlarm | None, facts: Facts) -> SubscriptionAlarm
     """The record after an assessment; None if there was never a problem.
 
     A subscription fails while its receiver does not answer for five minutes, or nothing could be tried for as long, or
-    deliveries were given up in a failure group that is open. A new cause is announced again, one that lasts is not. A
+    deliveries were given up in a failure group that is open. A new cause is announced, a lasting one only once. A
     pause changes nothing.
     """
     if (old is not None and not old.published) or facts.state.circuit == "paused":
@@ -179,7 +179,7 @@ def _following(old: SubscriptionAlarm | None) -> int:
 
 
 def alarm_notice(subscription: str, alarm: SubscriptionAlarm) -> Notice:
-    """The event of a record; every process makes the same one, because it uses the record alone."""
+    """The event of a record; every process makes the same one, because it uses only the record."""
     return notices.subscription_alarm(
         alarm.kind,
         subscription,

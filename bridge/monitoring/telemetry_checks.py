@@ -1,4 +1,4 @@
-"""Checks of the telemetry that this environment asks for. Nothing is found where it asks for none."""
+"""Checks of the telemetry that this environment asks for; no finding where it asks for none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["telemetry"]
 
 
 def telemetry(environment: Mapping[str, str], *, outward: bool) -> Iterator[Finding]:
-    """What is exported, or why it cannot be. `outward`: also whether the collectors take something."""
+    """What is exported, or why it cannot be. `outward`: include whether the collectors accept it."""
     try:
         wanted = telemetry_of(environment)
     except ConfigError as error:

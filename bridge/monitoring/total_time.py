@@ -1,4 +1,4 @@
-"""A total time for a check that talks to a server: time-outs of sockets are renewed by every byte."""
+"""A total time for a check that talks to a server: every byte renews a socket's time-out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOTAL_SECONDS = 20.0
 
 
 def within(check: Callable[[], Iterable[Finding]], late: Callable[[str], Finding]) -> Iterator[Finding]:
-    """The findings of `check`; after `TOTAL_SECONDS` those made so far, and what `late` makes of the problem.
+    """The findings of `check`; after `TOTAL_SECONDS`, those made so far and what `late` returns for the problem.
 
     A check that is late is left to a thread that ends with the process. Raises what `check` raises.
     """

@@ -3,8 +3,8 @@
 Every check adds to running totals and saves them for the current hour. The webhooks of a period are the difference of
 two totals; the baseline of a period is what the same period had in recent weeks.
 
-Several processes may check at once: the totals and what they were counted from are stored together, so a check that an
-older one overwrites is made up for by the next.
+Several processes may check at once: the totals and what they were counted from are stored together, so when an older
+check overwrites a newer one, the next check makes up for it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HOUR, _DAY, _WEEK = 3600.0, 86_400.0, 604_800.0
 #: Hours kept: the weeks compared, the longest period (a week), and a margin.
 _RING_HOURS = (BASELINE_WEEKS + 1) * 168 + 24
 #: A period is also compared with its start and end an hour earlier or later: local clocks change in spring and autumn,
-#: UTC does not. The last one is for a change within the period, which therefore includes a night.
+#: UTC does not. The last one covers a change within the period, which then includes a night.
 _SHIFTS = ((0.0, 0.0), (-_HOUR, -_HOUR), (_HOUR, _HOUR), (0.0, -_HOUR))
 _NIGHT = 8 * _HOUR
 #: Field of `TrafficState` -> member of its stored JSON, where the names differ.
@@ -186,7 +186,7 @@ class TrafficBaselines:
         return self.traffics([source])[source]
 
     def traffics(self, sources: Sequence[str]) -> dict[str, TrafficState | None]:
-        """The same of several, in one round trip."""
+        """The same for several, in one round trip."""
         pipe = self.client.pipeline(transaction=False)
         for source in sources:
             pipe.hget(keys.rhythm(source), "ledger")
@@ -221,7 +221,7 @@ def _restarted(old: TrafficState | None, now: float) -> TrafficState:
         old = TrafficState(
             watched_since=now,
             checked_at=now,
-            # So that earlier webhooks do not count.
+            # Earlier webhooks must not count.
             day=-1,
             day_count=0,
             webhooks=0,

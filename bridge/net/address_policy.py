@@ -49,7 +49,7 @@ def check_url(url: str, *, allow_private: bool = False) -> str | None:
     try:
         parts, port = urlsplit(url), urlsplit(url).port
     except ValueError:
-        # Python's message quotes a part of it, which may be a password.
+        # Python's message quotes part of the address, which may be a password.
         return "is not a valid address; give https://host/path"
     if parts.scheme not in ("https", "http") or not parts.hostname:
         return "is not an address of the form https://host/path"
@@ -88,7 +88,7 @@ def _encoded_address(host: str) -> bool:
 def look_up(
     host: str, port: int, *, timeout: float, resolver: Resolver = socket.getaddrinfo
 ) -> list[tuple[int, tuple[Any, ...]]]:
-    """(family, socket address) of a host, in the resolver's order, whatever the addresses are.
+    """(family, socket address) of a host, in the resolver's order, without checking the addresses.
 
     Raises `TimeoutError` after `timeout` seconds, and `OSError` for a name that does not resolve.
     """
@@ -121,7 +121,7 @@ def resolve(
 ) -> list[tuple[int, tuple[Any, ...]]]:
     """(family, socket address) of a host, in the resolver's order; every one must be allowed.
 
-    Raises `DeliveryFailed` when the name does not resolve within `timeout` seconds or one answer is forbidden.
+    Raises `DeliveryFailed` when the name does not resolve within `timeout` seconds or any address is forbidden.
     """
     try:
         addresses = look_up(host, port, timeout=timeout, resolver=resolver)

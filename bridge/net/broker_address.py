@@ -1,4 +1,4 @@
-"""What kombu and Celery are told to reach the broker of an address; an encrypted connection is always verified.
+"""What kombu and Celery need to reach the broker of an address; an encrypted connection is always verified.
 
 By default kombu verifies nothing over `rediss://` and no host name over `amqps://`.
 """
@@ -41,15 +41,15 @@ def broker_address(url: str) -> BrokerAddress:
     bare = url.partition("?")[0] + (f"?{rest}" if rest else "")
     if parts.scheme == "rediss":
         return BrokerAddress(bare, {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **files})
-    # py-amqp verifies a host name only if it is given one; kombu's own default is the address after "localhost" has
-    # become 127.0.0.1.
+    # py-amqp verifies a host name only if it is given one; kombu's default is the address in which
+    # it has replaced "localhost" by 127.0.0.1.
     host = unquote(parts.hostname or "localhost")
     options = {name.removeprefix("ssl_"): value for name, value in files.items()}
     return BrokerAddress(bare, {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host, **options})
 
 
 def _sentinel(group: ServerGroup) -> BrokerAddress:
-    """kombu takes an address for each sentinel, each with the user and password of the servers."""
+    """One address for each sentinel, as kombu expects, each with the user and password of the servers."""
     login = "" if group.password is None else f"{quote(group.user or '', safe='')}:{quote(group.password, safe='')}@"
     hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in group.hosts)
     url = ";".join(f"sentinel://{login}{host}/{group.db}" for host in hosts)

@@ -25,7 +25,7 @@ _LOADING = ("it is loading its data", "none needed; delivery resumes by itself")
 _DISK = ("it cannot write to its disk", "free disk space there")
 _NOT_A_LIST = ("the key of the queue is not a list", "use another `queue`, or delete that key")
 _NO_PRIMARY = ("no sentinel names a running primary", "correct hosts and name in its address, or wait for a failover")
-#: Types of redis-py -> problem. Its texts quote the failed command, and so the event: none is shown.
+#: Types of redis-py -> problem. Its texts quote the failed command, and so the event: they are never shown.
 _REDIS: tuple[tuple[type[Exception], Problem], ...] = (
     (redis.exceptions.AuthenticationError, _PASSWORD),
     (redis.exceptions.AuthorizationError, _PERMISSION),

@@ -11,9 +11,9 @@ from bridge.errors import Unreadable, clip
 __all__ = ["to_utf8"]
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]+)", re.IGNORECASE)
-#: Character sets that JSON is seen in; Python knows codecs that are none.
+#: Character sets in which JSON is seen; Python also has codecs that are not character sets.
 _KNOWN = ("ascii", "big5", "cp125", "euc", "gb", "iso8859", "koi8", "shift_jis", "utf-16", "utf-32", "utf-8")
-#: Byte order marks, the longer ones first. They count more than a declaration.
+#: Byte order marks, the longer ones first. They override a declaration.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),

@@ -1,6 +1,6 @@
-"""An HTTP/1.1 answer from its bytes as they come. No socket, no clock.
+"""Parses an HTTP/1.1 answer from its bytes as they come. No socket, no clock.
 
-Strict about where an answer ends, because what follows would be taken for the next one; tolerant about the rest.
+Strict about where an answer ends, because what follows would be read as the next one; tolerant about the rest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class AnswerReader:
         self.reusable = False
 
     def feed(self, data: bytes) -> bool:
-        """Take what has come; True once the answer is complete. Raises `HTTPException` for what is not an answer."""
+        """Take received bytes; True once the answer is complete. Raises `HTTPException` for what is not an answer."""
         self.started = True
         self._buffer += data
         if not self._status and not self._read_head():
@@ -57,7 +57,7 @@ class AnswerReader:
         whole = self._read_chunks() if self._chunked else self._read_body()
         complete = whole or len(self._body) >= self._limit
         if complete:
-            # What is left of a longer body, or came unasked, would be taken for the next answer.
+            # The rest of a longer body, or unrequested bytes, would be read as the next answer.
             self.reusable = self.reusable and whole and not self._buffer
         return complete
 
@@ -102,7 +102,7 @@ class AnswerReader:
             self._chunked = coding.lower() == "chunked"
             self._left = 0 if self._chunked else _UNTIL_CLOSE
         else:
-            # Two that are equal are one (RFC 9110, 8.6); anything else says nothing about the end.
+            # Equal repeated values count as one (RFC 9110, 8.6); anything else does not determine the end.
             same = {part.strip() for part in (length or "").split(",")}
             text = same.pop() if len(same) == 1 else ""
             self._left = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else _UNTIL_CLOSE

@@ -25,7 +25,7 @@ __all__ = ["ANSWER_BYTES", "DEADLINE_SECONDS", "Answer", "Client"]
 
 #: Total time of one call: resolve, connect, TLS, send, headers and body of the answer.
 DEADLINE_SECONDS = 15.0
-#: No more of an answer is read.
+#: At most this much of an answer is read.
 ANSWER_BYTES = 16_384
 #: A kept connection that was not used for this long is closed.
 _IDLE_SECONDS = 60.0
@@ -68,7 +68,7 @@ class Client:
                     try:
                         return await self._exchange(connection, request)
                     except ConnectionError:
-                        # The receiver closed it at this very moment; a new one shows whether it is up.
+                        # The receiver closed the connection at this very moment; a new one shows whether it is up.
                         pass
                 return await self._exchange(await self._connect(), request)
         except (OSError, HTTPException, ValueError) as error:

@@ -80,7 +80,7 @@ async def connect(
 
 
 class Connection(asyncio.Protocol):
-    """Sends a request and reads its answer; whatever comes unasked ends it."""
+    """Sends a request and reads its answer; any unrequested byte ends it."""
 
     def __init__(self, context: ReceiverContext | None) -> None:
         self._context = context
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
             return
         if self._context is not None:
             self._context.remember(self._transport.get_extra_info("ssl_object"))
-        # What was not sent completely (an early answer) would come before the next request.
+        # After an early answer, the rest of this request would be sent before the next one.
         kept = self._reader.reusable and self.usable and self._transport.get_write_buffer_size() == 0
         self._answered.set_result((self._reader.answer(), kept))
 

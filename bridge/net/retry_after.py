@@ -1,6 +1,6 @@
 """Reads `Retry-After` of vendors and receivers (RFC 9110, 10.2.3: whole seconds or an HTTP date). Pure.
 
-The value is foreign text: any text is read without an error, and what comes out is a plausible span.
+The value is foreign text: any text is read without an error, and the result is a plausible span.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ["LONGEST_SECONDS", "http_date", "retry_after_seconds"]
 
-#: Nobody is waited for longer than this, whatever the header says.
+#: No wait is longer than this, whatever the header says.
 LONGEST_SECONDS = 7 * 86_400.0
 #: The longest HTTP date has 33 characters; a number of more digits is far beyond the limit.
 _LONGEST_TEXT = 64
@@ -39,5 +39,5 @@ def http_date(text: str) -> float | None:
         # Every HTTP date is in UTC; some servers leave the zone out.
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError, LookupError, AttributeError):
-        # The library's parser promises ValueError; numbers beyond its types and odd punctuation give the others.
+        # The library's parser promises ValueError; numbers beyond its types and odd punctuation raise the others.
         return None

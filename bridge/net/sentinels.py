@@ -17,7 +17,7 @@ __all__ = ["SENTINEL_SECONDS", "Sentinels", "primary_problem", "sentinel_options
 
 #: Time-out of one sentinel, to connect and to answer: with three that are away, a webhook still gets its 503 in 3 s.
 SENTINEL_SECONDS = 0.3
-#: How often a process asks again while its primary answers; and after no sentinel has answered.
+#: How often a process asks again while its primary answers; and after no sentinel has answered, seconds.
 _LOOK_SECONDS, _NO_ANSWER_SECONDS = 1.0, 10.0
 
 
@@ -28,7 +28,7 @@ def sentinel_options(group: ServerGroup) -> dict[str, Any]:
         "socket_timeout": SENTINEL_SECONDS,
         "username": group.sentinel_user,
         "password": group.sentinel_password,
-        # By default redis-py asks each one that is away four times, with pauses of seconds.
+        # By default redis-py asks each sentinel that is away four times, with pauses of seconds.
         "retry": Retry(NoBackoff(), 0),
         "client_name": "attempt-bridge",
         "ssl": group.tls,
@@ -37,14 +37,14 @@ def sentinel_options(group: ServerGroup) -> dict[str, Any]:
 
 
 class Sentinels(Sentinel):
-    """The sentinels of a group; in `sentinels` the one that answered last is the first."""
+    """The sentinels of a group; `sentinels` begins with the one that answered last."""
 
     def __init__(self, group: ServerGroup) -> None:
         super().__init__(group.hosts, sentinel_kwargs=sentinel_options(group))  # type: ignore[no-untyped-call]
         self._next_look = 0.0
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        """(host, port) of the primary: what the first sentinel says that knows it and sees it up.
+        """(host, port) of the primary, from the first sentinel that has it and sees it up.
 
         redis-py's own version stops at a sentinel that refuses the command, and forgets sentinels when two threads
         reorder them. Raises `MasterNotFoundError`, which is a `redis.ConnectionError`.
@@ -65,26 +65,26 @@ class Sentinels(Sentinel):
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
                 return state["ip"], state["port"]
             told.append(f'a sentinel {"knows no" if state is None else "sees no running"} primary "{service_name}"')
-        # What a sentinel says tells more than that another one is away.
+        # A sentinel's answer explains more than another one's absence.
         reason = told[0] if told else f"no sentinel answers: {clip(away[0])}"
         raise MasterNotFoundError(reason) from next(iter(away), None)
 
     def is_due(self) -> bool:
-        """Whether to ask again although the primary answers: a second after the last time."""
+        """Whether to ask again although the primary answers: when a second has passed since the last time."""
         now = clock.monotonic()
         if now < self._next_look:
             return False
-        # From now on: other threads need not ask meanwhile.
+        # Set before asking, so that other threads do not ask too.
         self._next_look = now + _LOOK_SECONDS
         return True
 
     def postpone(self) -> None:
-        """No sentinel names a primary: each question may take a second, and the primary answers."""
+        """Ask less often while no sentinel names a primary: each query may take a second, and the primary answers."""
         self._next_look = clock.monotonic() + _NO_ANSWER_SECONDS
 
 
 def primary_problem(error: BaseException | None) -> str | None:
-    """One line with the remedy if `error` or a cause of it is that no sentinel names a primary, or None.
+    """One line with the remedy if no sentinel naming a primary is `error` or a cause of it, or None.
 
     redis-py's own text shows every option of its clients.
     """

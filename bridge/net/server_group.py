@@ -1,7 +1,7 @@
 """Addresses that name several servers: the sentinels of a primary, or nodes of a Redis Cluster.
 
 `redis+sentinel://[user:password@]host1:26379,host2,host3/NAME/DB`, `redis+cluster://[user:password@]host1,host2`;
-`rediss+...` is over TLS. There is no standard for such addresses, and `urlsplit` reads one host alone.
+`rediss+...` is over TLS. There is no standard for such addresses, and `urlsplit` reads only one host.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PORTS = {"sentinel": 26379, "cluster": 6379}
 _HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?P<colon>:(?P<port>.*))?")
 #: As sentinels allow it.
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")
-#: Sentinels have users of their own: the same user and password would be sent to servers that may not know them.
+#: Sentinels have users of their own: the servers' user and password must not be sent to sentinels.
 _SENTINEL_USER, _SENTINEL_PASSWORD = "sentinel_username", "sentinel_password"
 _LAST_PORT, _LAST_DATABASE = 65_535, 2**31 - 1
 
@@ -51,7 +51,7 @@ class ServerGroup:
     tls_parameters: tuple[tuple[str, str], ...] = ()
 
     def tls_options(self) -> dict[str, Any]:
-        """The arguments of redis-py's connections that make them encrypted; certificate and host name are verified."""
+        """The arguments that make redis-py's connections encrypted; certificate and host name are verified."""
         if not self.tls:
             return {}
         return {**dict(self.tls_parameters), "ssl_cert_reqs": "required", "ssl_check_hostname": True}

@@ -21,7 +21,7 @@ def hmac_sha256(secret: str, raw: bytes) -> bytes:
 def require_signature(raw: bytes, given: bytes, secrets: Iterable[str]) -> int:
     """The number, from 1, of the secret under which `given` (decoded) is the HMAC-SHA256 of `raw`.
 
-    Raises `BadSignature` if there is none. All secrets are always tried, so that the time does not tell which one is
+    Raises `BadSignature` if there is none. All secrets are always tried, so that the time does not reveal which one is
     current.
     """
     used = 0

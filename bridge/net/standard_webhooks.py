@@ -96,13 +96,13 @@ def _private_key_problem(raw: bytes) -> str | None:
 
 
 def key_of(secret: str) -> bytes:
-    """The bytes that sign, of a secret without a problem; of a private key without the public one."""
+    """The bytes that sign, from a secret without a problem; those of a private key without the public one."""
     raw = _decoded(secret)
     return raw[:_SEED_BYTES] if secret.startswith(_PRIVATE) else raw
 
 
 def _ed25519() -> ModuleType:
-    from bridge.net import ed25519  # noqa: PLC0415 - loads PyNaCl, which few need
+    from bridge.net import ed25519  # noqa: PLC0415 - loads PyNaCl, which few installations need
 
     return ed25519
 

@@ -1,6 +1,6 @@
 """HTTP connections with one deadline for a whole call: look-up, connect, TLS, sending, headers, body, trailers.
 
-A time-out per read is renewed by a peer that sends one byte at a time, or `100 Continue` without end.
+A peer that sends one byte at a time, or `100 Continue` without end, would keep renewing a time-out per read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONNECT_SECONDS = 5.0
 
 
 class Deadline:
-    """When a call ends at the latest. A connection keeps its deadline object; each call starts it anew."""
+    """The latest time at which a call ends. A connection keeps its deadline object; each call starts it anew."""
 
     #: Seconds of `clock.monotonic`.
     at = float("inf")
@@ -76,7 +76,7 @@ def timed_context(context: ssl.SSLContext | None = None) -> ssl.SSLContext:
 
 
 class _FinalResponse(HTTPResponse):
-    """Skips every interim answer, not only `100 Continue`: what follows one would be taken for the next answer."""
+    """Skips every interim answer, not only `100 Continue`: what follows one would be read as the next answer."""
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:

@@ -21,9 +21,9 @@ _DEFAULT_SECONDS = 20.0
 def timed_session(*, allow_private: bool | None = None, verify: bool = True) -> requests.Session:
     """A session for one thread. `timeout` of a call is a number of seconds for all of it, the body included.
 
-    Proxies and netrc of the environment play no part, and redirects are answers like others. `allow_private`: None
-    connects to any address; otherwise the address policy decides, and a call may raise `DeliveryFailed`. `verify`: of
-    TLS certificates; to be given to each call too.
+    The environment's proxies and netrc are ignored, and redirects are returned like other answers. `allow_private`:
+    None connects to any address; otherwise the address policy decides, and a call may raise `DeliveryFailed`. `verify`:
+    whether to verify TLS certificates; give it to each call too.
     """
     session = _Session()
     session.trust_env = False
@@ -35,7 +35,7 @@ def timed_session(*, allow_private: bool | None = None, verify: bool = True) -> 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        # Even where redirects are not followed, `requests` reads the whole body of one and parses its target.
+        # Even where redirects are not followed, `requests` reads the whole body of a redirect and parses its target.
         return None
 
 

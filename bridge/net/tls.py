@@ -13,7 +13,7 @@ __all__ = ["address_problem", "describe", "tls_problem"]
 
 _SCHEMES = ("rediss", "amqps", "rediss+sentinel", "rediss+cluster")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-#: Parameters that may be given with these values only, which are the defaults.
+#: Parameters that may be given only with these values, which are the defaults.
 _DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
 #: OpenSSL's verification errors (X509_V_ERR_...) -> remedy.
 _CLOCK = "check the clocks of both machines"

@@ -1,7 +1,7 @@
 """The network calls of one message: each within the message's deadline and the address policy, its answer kept.
 
-Services of Apprise call `requests` and `smtplib`, and say only whether they succeeded. `GuardedRequests` and
-`GuardedSMTP` take the place of both in Apprise's modules: they do the same, and `Calls` knows what was answered.
+Services of Apprise call `requests` and `smtplib`, and report only whether they succeeded. `GuardedRequests` and
+`GuardedSMTP` replace both in Apprise's modules: they do the same, and `Calls` records what was answered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bridge.net.timed_session import timed_session
 
 __all__ = ["Answer", "Calls", "GuardedRequests", "GuardedSMTP"]
 
-#: No more of an answer is read, bytes.
+#: At most this much of an answer is read, bytes.
 _BODY_BYTES = 65_536
 _RESOLVE_SECONDS = 3.0
 _current = threading.local()
@@ -60,7 +60,7 @@ class Calls:
 
     @contextmanager
     def made(self) -> Iterator[None]:
-        """Calls of this thread belong to this message."""
+        """While the block runs, calls of this thread belong to this message."""
         self.deadline.start(self.seconds)
         _current.calls = self
         try:
@@ -69,7 +69,7 @@ class Calls:
             _current.calls = None
 
     def without_answer(self, error: Exception) -> None:
-        """A call that ended with an error of the network."""
+        """Record a call that ended with a network error."""
         self.answers.append(Answer(problem=_words(error)))
 
 
@@ -82,7 +82,7 @@ def _calls() -> Calls:
 
 
 def _words(error: Exception) -> str:
-    """Never its text, which may quote the address, and with it a token."""
+    """The error in fixed words, never its text, which may quote the address and a token in it."""
     if isinstance(error, TimeoutError | requests.Timeout | TimeoutsOfUrllib3):
         return "no answer in time"
     if isinstance(error, ssl.SSLError | requests.exceptions.SSLError):
@@ -100,7 +100,7 @@ class GuardedRequests(ModuleType):
         return getattr(requests, name)
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """As `requests.request`; raises its errors, and `DeliveryFailed` for an address that is not allowed."""
+        """Like `requests.request`; raises its errors, and `DeliveryFailed` for an address that is not allowed."""
         calls = _calls()
         problem = check_url(url, allow_private=calls.allow_private)
         if problem is not None:
@@ -138,12 +138,12 @@ class GuardedRequests(ModuleType):
         return self.request("HEAD", url, **options)
 
     def Session(self) -> None:
-        """A service with a session of its own would pass by what is guarded here."""
+        """Refuse it: a service with a session of its own would bypass this guard."""
         raise DeliveryFailed("this service keeps connections of its own; use another", reason="unsupported_service")
 
 
 def _read(response: requests.Response) -> None:
-    """Read the beginning of the body; services read short ones alone."""
+    """Read the beginning of the body; services read only short ones."""
     content = b""
     while len(content) < _BODY_BYTES and (part := response.raw.read(_BODY_BYTES - len(content), decode_content=True)):
         content += part
@@ -185,7 +185,7 @@ class _Guarded:
 
     def __init__(self, host: str, port: int, local_hostname: str | None = None, **options: Any) -> None:
         self._calls = _calls()
-        # Without a name smtplib asks the name server for ours, for as long as that takes.
+        # Without a name, smtplib asks the name server for this machine's, however long that takes.
         name = local_hostname or socket.gethostname() or "localhost"
         with _recorded(self._calls):
             options["timeout"] = self._calls.deadline.left()
@@ -208,7 +208,7 @@ class _Guarded:
     def starttls(self, *args: Any, context: ssl.SSLContext | None = None, **options: Any) -> Any:
         with _recorded(self._calls):
             cast("smtplib.SMTP", self).ehlo_or_helo_if_needed()
-            # The handshake has what is left.
+            # The handshake has the time that is left.
             cast("Any", self).sock.settimeout(self._calls.deadline.left())
             answer = super().starttls(*args, context=timed_context(context), **options)  # type: ignore[misc]
             cast("Any", self).sock.deadline = self._calls.deadline

@@ -11,7 +11,7 @@ from schemas.notices import ALARM_TYPES, CONSENT_WITHDRAWN, OVERDUE, SUBSCRIPTIO
 
 __all__ = ["DEFAULT_TYPES", "DIGEST", "TEMPLATES", "MessageTemplate", "chosen"]
 
-#: What a notify subscription takes if its filter names no types: what an operator has to know, no attempts.
+#: What a notify subscription takes if its filter names no types: what an operator has to know, and no attempts.
 DEFAULT_TYPES = (*ALARM_TYPES, *SUBSCRIPTION_TYPES, OVERDUE)
 #: Name of the template of a message about several events.
 DIGEST = "digest"

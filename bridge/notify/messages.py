@@ -39,7 +39,7 @@ class Messages:
     """Makes messages with an operator's templates and the defaults. Raises `TemplateProblem` for invalid ones.
 
     `public_url`: the bridge's, for links to its dashboard. `on_problem`: called with the type of an event, or `digest`,
-    for which the operator's template could not be rendered; the default one is used then.
+    for which the operator's template could not be rendered; the default one is used instead.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Messages:
         titles: list[str] = []
         for document in documents:
             if document["type"] not in ATTEMPT_TYPES and len(titles) < _MOST_TITLES:
-                # As plain values: what is unsafe in them is replaced when the digest prints them.
+                # As plain values: the digest replaces what is unsafe when it prints them.
                 titles.append(self._part(document["type"], 0, _values(document, self._public_url), str, _TITLE))
         values = {**_digest_values(documents, titles), "link": Link(f"{self._public_url}/ui/")}
         title, body = self._render(DIGEST, values, mail=mail)
@@ -108,7 +108,7 @@ def _compiled(source: str | None) -> Template | None:
 
 
 def _clipped(value: Any) -> Any:
-    """An event without endless values: a template prints the beginning of them anyway."""
+    """An event with long values cut: a template prints only their beginning anyway."""
     if isinstance(value, dict):
         return {key: _clipped(member) for key, member in value.items()}
     if isinstance(value, list):

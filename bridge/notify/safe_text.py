@@ -1,4 +1,4 @@
-"""Foreign text in messages: it can neither mention, link nor mark up. Pure.
+"""Foreign text in messages, so that it can neither mention, link nor mark up. Pure.
 
 The services' own conversions escape HTML, Markdown and Slack's entities; this is for what remains: mentions and
 addresses in plain text, titles that services do not convert, characters that hide or reorder others.
@@ -13,7 +13,7 @@ __all__ = ["for_chat", "for_mail"]
 
 #: Longest value, characters.
 _LONGEST = 1_000
-#: Invisible: what follows is no longer taken for a mention or an address.
+#: Invisible: what follows no longer counts as a mention or an address.
 _GAP = "\u200b"
 _MENTION = re.compile(r"@(?=\S)")
 _CHAT = str.maketrans({"<": "\u2039", ">": "\u203a"})
@@ -25,7 +25,7 @@ def for_mail(text: str) -> str:
 
 
 def for_chat(text: str) -> str:
-    """A value in a chat: also nobody is mentioned, and no label hides an address."""
+    """A value in a chat: as for mail, and nobody is mentioned, and no label hides an address."""
     text = for_mail(text).translate(_CHAT).replace("](", f"]{_GAP}(")
     return _MENTION.sub(f"@{_GAP}", text)
 

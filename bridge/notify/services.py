@@ -1,7 +1,7 @@
 """The services that take messages, by way of Apprise: the only module that imports it.
 
-Apprise has 150 services. Those that speak HTTP through `requests`, and e-mail, are used; one that opens connections or
-starts programs by itself is refused, because neither time nor addresses could be bounded there.
+Apprise has 150 services. Those that speak HTTP through `requests`, and e-mail, are used; one that opens its own
+connections or starts programs is refused, because neither time nor addresses could be bounded there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Service", "open_services"]
 #: Longest time of one message to one service, seconds.
 SERVICE_SECONDS = 15.0
 _MAIL = "apprise.plugins.email"
-#: Modules with which a service would reach the network or the machine without `requests`.
+#: Modules through which a service could reach the network or the machine without `requests`.
 _OWN_WAYS = frozenset({"asyncio", "ctypes", "paho", "select", "slixmpp", "socket", "ssl", "subprocess", "websocket"})
 #: Statuses that say nothing about the message: the service is busy.
 _BUSY = (408, 425, 429)
@@ -44,7 +44,8 @@ class Service:
         """(None for success or what failed, status of the last HTTP answer). `seconds`: longest time; `now`: UNIX."""
         calls = Calls(self._allow_private, min(seconds, SERVICE_SECONDS), now)
         apprise = _apprise()
-        # Apprise waits between calls; here a rate does, and a service that is asked too often says so.
+        # Apprise would wait between calls. Here the subscription's rate limits them, and a service that is called too
+        # often reports so.
         self._plugin.request_rate_per_sec = 0.0
         try:
             with calls.made():
@@ -65,7 +66,7 @@ class Service:
         return failed, status
 
     def _failure(self, answers: Sequence[Answer]) -> DeliveryFailed:
-        """What the answers say of a message that was not accepted: wait for what may pass, give up what will not."""
+        """The failure of a message that was not accepted: retry what may pass, give up what will not."""
         away = [answer for answer in answers if answer.problem or _is_busy(answer)]
         refused = [answer for answer in answers if (answer.status or 0) >= 300 or (answer.code or 0) >= 500]
         answer = (away or refused or [Answer()])[-1]
@@ -132,7 +133,7 @@ https://appriseit.com/services/"
 def _apprise(where: str = "urls") -> Any:
     """The library, quiet: its log quotes addresses and messages. Raises `ConfigError` if it is not installed."""
     try:
-        # An optional dependency; each part of it that is used.
+        # An optional dependency: import each part of it that is used.
         modules = [importlib.import_module(name) for name in ("apprise", "apprise.exception", "apprise.plugins")]
     except ImportError as error:
         raise ConfigError(
@@ -144,7 +145,7 @@ def _apprise(where: str = "urls") -> Any:
 
 
 def _guard() -> None:
-    """Put the guarded modules in the place of the real ones, wherever Apprise imported these; again costs little."""
+    """Replace the real modules by the guarded ones wherever Apprise imported them; repeating it costs little."""
     with _once:
         http, smtp = GuardedRequests("requests"), GuardedSMTP("smtplib")
         for name, module in list(sys.modules.items()):

@@ -1,9 +1,9 @@
 """Templates of messages: a part of Jinja2 in which nothing runs long, grows large or reaches Python. Pure.
 
-There are output, `if`, `for` and filters that take time in proportion to their input; no calls, macros, assignments,
-multiplication or powers, and a loop goes over what is there, not over what the template puts together. So a text grows
-with the length of the template alone, a template ends after a number of steps that is bounded, and no clock or process
-has to watch it.
+There are output, `if`, `for` and filters that take time in proportion to their input; there are no calls, macros,
+assignments, multiplication or powers, and a loop goes over existing values, not over what the template puts together.
+So a text grows only with the length of the template, a template ends after a bounded number of steps, and no clock or
+process has to watch it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bridge.errors import clip
 
 __all__ = ["Link", "Template", "TemplateProblem"]
 
-#: Longest source of a template, characters; items of all loops of a template together; loops within each other.
+#: Longest source of a template, characters; items of all loops of a template together; depth of nested loops.
 _LONGEST_SOURCE, _MOST_ITEMS, _DEEPEST_LOOP = 4_000, 1_000, 3
 _ALLOWED = (
     nodes.Template,
@@ -52,7 +52,7 @@ _ALLOWED = (
     nodes.Neg,
     nodes.Keyword,
 )
-#: Of these, what a loop may go over: nothing that puts text or lists together.
+#: Those of them that a loop may go over: nothing that puts text or lists together.
 _LOOPED = (nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.Keyword)
 _FILTERS = (
     *("capitalize", "count", "d", "default", "first", "float", "int", "join", "last", "length", "list", "lower", "map"),
@@ -182,7 +182,7 @@ def _each(context: Context, items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _round(value: Any, digits: int = 0) -> Any:
-    """Without the digits before the point, which cost time without end."""
+    """The filter `round`, limited to 0 to 6 digits after the point: others could take unbounded time."""
     return round(float(value), min(max(int(digits), 0), 6))
 
 

@@ -1,1 +1,1 @@
-"""What the bridge knows of polling each source, kept in the state server, and HTTP calls to vendors."""
+"""What the bridge stores about polling each source, in the state server, and HTTP calls to vendors."""

@@ -80,9 +80,9 @@ class Backfill:
     by: str = ""
     #: Whether it only counts, and writes nothing.
     dry_run: bool = False
-    #: Numbers of quarantined records and of stored requests that `reprocess` selects; of a dry run alone.
+    #: Numbers of quarantined records and of stored requests that `reprocess` selects; only of a dry run.
     stored: list[int] | None = None
-    #: Why it makes no progress, in one line; empty: it does. Of the worker's alone.
+    #: Why it makes no progress, in one line; empty: it does. Only of the worker's.
     waits: str = ""
     #: Until when it waits, where that is known.
     waits_until: float | None = None
@@ -113,7 +113,7 @@ class Backfill:
 
 
 def backfill_id(source: str, now: float, number: int = 1) -> str:
-    """The id of a backfill: its source and start, and the number of the one that starts in the same second."""
+    """The id of a backfill: its source and start, and a number if others start in the same second."""
     return f"{source}/{clock.to_datetime(now):%Y%m%dT%H%M%S}" + (f"-{number}" if number > 1 else "")
 
 
@@ -123,7 +123,7 @@ def period_problem(first: float, last: float, now: float, look_back_limit: float
         return f"the period begins in the future: {_text(first)}. Give a past date"
     if first >= last:
         return f"the period is empty: {_text(first)} to {_text(last)}. Give a later end"
-    # The limit moves on: what was computed from it, or was told in this message, is accepted for a while.
+    # The limit moves on: a date computed from it, or taken from this message, is accepted for a while.
     if look_back_limit is not None and first < now - look_back_limit - _LIMIT_SLACK:
         earliest = _text(now - look_back_limit)
         return f"the period begins at {_text(first)}, but the vendor lists nothing before {earliest}. Begin there"
@@ -172,7 +172,7 @@ class Backfills:
                 job.id = backfill_id(job.source, job.created, number)
 
     def add(self, job: Backfill, now: float) -> bool:
-        """Store a new backfill; False if its id is taken, and then nothing is stored."""
+        """Store a new backfill; False, and nothing is stored, if its id is taken."""
         job.updated = now
         with state_errors():
             return bool(self.client.hsetnx(keys.backfills(), job.id, _stored(job)))

@@ -15,7 +15,7 @@ from bridge.state.stored_json import record_or_none
 
 __all__ = ["HISTORY", "Cursors", "RoundReport", "StreamPosition"]
 
-#: Number of rounds stored per source: at least so many, and so many of each stream.
+#: Rounds kept per source: `HISTORY`, or `ROUNDS_PER_STREAM` times the number of its streams if that is more.
 HISTORY, ROUNDS_PER_STREAM = 100, 6
 
 
@@ -35,7 +35,7 @@ class StreamPosition:
     started: float | None = None
     #: Rounds in a row that failed at the page where the round continues.
     faults: int = 0
-    #: How often a round has begun again since one was finished.
+    #: How often a round has started over since one was finished.
     restarts: int = 0
 
 
@@ -82,7 +82,7 @@ class Cursors:
         return self.positions(source, [stream])[stream]
 
     def positions(self, source: str, streams: Collection[str]) -> dict[str, StreamPosition]:
-        """The same of several, in one round trip."""
+        """The same for several, in one round trip."""
         pipe = self.client.pipeline(transaction=False)
         for stream in streams:
             pipe.hgetall(keys.cursor(source, stream))
@@ -105,7 +105,7 @@ class Cursors:
                 self.client.hset(name, "started", repr(started))
 
     def keep_items(self, source: str, streams: Collection[str]) -> list[str]:
-        """Forget the positions of items that are no longer listed; their streams.
+        """Forget the positions of items that are no longer listed; returns their streams.
 
         `streams`: those of all listed items. One that is listed again later starts like a new one.
         """
@@ -126,7 +126,7 @@ class Cursors:
     def save(
         self, source: str, stream: str, cursor: str, now: float, *, began: float | None = None, midway: bool = False
     ) -> None:
-        """Move the cursor, after the page is published. `midway`: the round, which `began` then, has more pages."""
+        """Move the cursor, after the page is published. `midway`: the round, which began at `began`, has more pages."""
         # One HSET is one atomic step: a reader never sees the new cursor with the old round's `resume`.
         items = ["began", repr(now if began is None else began), "saved", repr(now)]
         items += ["resume", cursor] if midway else ["cursor", cursor, "resume", "", "restarts", "0"]
@@ -135,7 +135,7 @@ class Cursors:
             self.client.hset(keys.cursor(source, stream), items=items)
 
     def fail(self, source: str, stream: str, *, restart: bool) -> None:
-        """Record that a page could not be read. The next round continues there; with `restart` it begins again, an
+        """Record that a page could not be read. The next round continues there; with `restart` it starts over, an
         overlap before the end of the last finished round."""
         name = keys.cursor(source, stream)
         with state_errors():
@@ -147,7 +147,7 @@ class Cursors:
             pipe.execute()
 
     def record_round(self, source: str, report: RoundReport, *, streams: int = 1) -> None:
-        """Store a round; of a source with so many streams `HISTORY` rounds or more are kept, the newest."""
+        """Store a round. `streams`: how many the source has, which decides how many of its rounds are kept."""
         line = json.dumps(asdict(report), separators=(",", ":"))
         kept = max(HISTORY, ROUNDS_PER_STREAM * streams)
         with state_errors():

@@ -29,7 +29,7 @@ __all__ = ["Expectation", "Expectations"]
 #: How long a process may assume that a source has no expectations, seconds. Whoever registers one waits that long
 #: before reporting success.
 KNOWN_AFTER_SECONDS = 0.25
-#: Up to so many expectations of a source are read one by one to count those that are overdue.
+#: Up to this many expectations of a source are read one by one to count the overdue ones.
 _COUNTED = 10_000
 
 
@@ -144,8 +144,8 @@ class Expectations:
     ) -> None:
         """Remove expectations whose attempts have come, and their watches unless a record keeps the attempt open.
 
-        One that was registered again since it was read stays. `new`: keys for which something new was published; a
-        watch that a webhook announced stays without it, or if it was urged after version `as_of`.
+        One that was registered again since it was read stays. `new`: keys for which something new was published. A
+        watch that a webhook announced stays if its key is not in `new`, or if it was urged after version `as_of`.
         """
         for part in chunks(met):
             args: builtins.list[str | bytes] = ["" if as_of is None else str(as_of)]
@@ -165,7 +165,7 @@ class Expectations:
         return known
 
     def overdue(self, source: str, *, before: float, limit: int = 100) -> tuple[Expectation, ...]:
-        """Expectations whose deadline is before a moment and that are not announced as overdue yet."""
+        """Expectations whose deadline is before a moment and that have not been announced as overdue."""
         with state_errors():
             late = cast(
                 "builtins.list[bytes]",
@@ -174,7 +174,7 @@ class Expectations:
             values = cast("builtins.list[bytes | None]", self.client.hmget(keys.expected(source), late)) if late else []
             result = tuple(_expectations(source, zip((key.decode() for key in late), values, strict=True)))
             if len(result) < len(late):
-                # What nobody can read would be late for ever, before all others.
+                # An unreadable one would be overdue for ever, ahead of all others.
                 readable = {item.key.encode() for item in result}
                 self.client.zrem(keys.deadlines(source), *(key for key in late if key not in readable))
         return result
@@ -222,7 +222,7 @@ class Expectations:
         return waiting, late
 
     def forget(self, source: str, *, before: float) -> int:
-        """Delete overdue and expanded expectations with a deadline before a moment; the number deleted."""
+        """Delete overdue and expanded expectations with a deadline before a moment; returns the number deleted."""
         old = [item.key for item in self.list(source) if item.state != "open" and item.deadline < before]
         for part in chunks(old):
             with state_errors():
@@ -265,7 +265,7 @@ def _expectation(key: str, value: bytes) -> Expectation:
     return Expectation(
         key=key,
         reference=read_reference(facts.get("reference")),
-        # Earlier versions stored what no event can hold: half a character must cost no attempt.
+        # Earlier versions stored what no event can hold: a lone surrogate must not cost an attempt.
         label=cleaned(label) if isinstance(label, str) else None,
         due=plausible_moment(facts.get("due")),
         deadline=plausible_moment(facts.get("deadline")),

@@ -1,10 +1,10 @@
--- follow_clock: notice that the clock was set back, and move back with it what a source waits for.
+-- follow_clock: detect that the clock was set back, and move what a source waits for back with it.
 --
 -- KEYS  1 to 7 as in `watch_queues.lua`: 1 watches   2 3 4 queues   5 version   6 expectations   7 deadlines
 --       8 clock (string: latest moment that was seen, UNIX seconds)   9 calls (sorted set by UNIX seconds)
 --       10 pause (string: until, reason)   11 vendor limit (hash: `remaining` calls of `limit` until `resets_at`)
 -- ARGV  1 now   2 seconds that the clock may go back without a step
--- Returns the seconds by which all was moved, or 0.
+-- Returns the seconds by which everything was moved, or 0.
 --
 -- Why: what is due in six hours is due by the clock that planned it. What an operator registered, and what vendors state
 -- as dates of attempts, are dates and stay. Of the calls only those move that seem to be made in the future: a call must

@@ -1,4 +1,4 @@
-"""One open watch, and how it is stored. Pure; what an earlier version stored, or nobody can explain, is read too."""
+"""One open watch, and how it is stored. Pure; reads what earlier versions stored, and damaged values, too."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class OpenWatch:
     rechecks: int
     #: Number of the last urge: a webhook or a registration. Larger is later, over all watches of a source.
     version: int = 0
-    #: Until when an announcement by webhook counts that no recheck has confirmed yet; None: nothing is announced.
+    #: Until when a webhook's announcement counts that no recheck has confirmed yet; None: nothing is announced.
     announced: float | None = None
     #: Whether a recheck since the announcement found an attempt that this pointer may mean, though with nothing new.
     found: bool = False

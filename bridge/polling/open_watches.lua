@@ -2,7 +2,7 @@
 -- does one that a webhook has announced, until what was announced has come.
 --
 -- KEYS  as in `watch_queues.lua`: 1 watches   2 3 4 queues   5 version   6 expectations   7 deadlines
--- ARGV  1 now   2 "1": by a webhook, which a recheck under way does not know   3.. key, due, kind, deadline and
+-- ARGV  1 now   2 "1": by a webhook, which a recheck under way cannot have seen   3.. key, due, kind, deadline and
 --       reference of each watch
 -- Returns the keys that a webhook has announced.
 

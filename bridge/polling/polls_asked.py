@@ -30,6 +30,6 @@ class PollsAsked:
         return tuple(sorted(name.decode() for name in names))
 
     def take(self, source: str) -> bool:
-        """Whether a poll of the source was asked for; it counts as begun then."""
+        """Whether a poll of the source was asked for; if so, it now counts as begun."""
         with state_errors():
             return bool(self._client.srem(keys.polls_asked(), source))

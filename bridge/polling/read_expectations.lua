@@ -2,7 +2,7 @@
 --
 -- KEYS  1 expectations (hash: key -> JSON)   2 spellings (hash: folded key -> key)
 -- ARGV  1.. key and folded key of each expectation
--- Returns the key as it was registered and the JSON of each, "" and "" for each that is not expected; false if the
+-- Returns the key as it was registered and the JSON of each, "" and "" for each key that is not expected; false if the
 -- source has no expectations.
 
 if redis.call("HLEN", KEYS[1]) == 0 then return false end

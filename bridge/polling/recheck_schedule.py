@@ -45,16 +45,16 @@ def after_recheck(
     """What follows a recheck at `now` that did not end the watch.
 
     `before`: the watch as the recheck began; `watch`: as it is now, urged by nobody meanwhile. `complete`: False where
-    others had spent the calls that were missing. The schedules are in seconds, and their last entry repeats.
+    calls were missing because others had spent them. The schedules are in seconds, and their last entry repeats.
 
     What a webhook announced is rechecked by `pointer_schedule` once to its end, whatever the kind of watch: vendors
     announce results that their APIs show some time later. After it, or when the announced result has come, the watch
     has its own schedule again. A pointer has no other: it ends if the attempt that it names has nothing new, and
-    otherwise repeats the last step until its deadline. It is overdue then if no recheck since the webhook found an
-    attempt that it may mean: the last ones may have had no answer.
+    otherwise repeats the last step until its deadline. It is overdue at its deadline if no recheck since the webhook
+    found an attempt that it may mean: the last ones may have had no answer.
     """
     if watch.announced is None and (before.announced is not None or before.kind != watch.kind):
-        # The record that was read has opened the watch anew, or was the one announced: it has set the next recheck.
+        # The record that was read has opened the watch again, or was the one announced: it has set the next recheck.
         return Next(watch)
     is_pass = watch.announced is not None and now < watch.announced and watch.rechecks < len(pointer_schedule)
     if watch.kind == POINTER and answer is Found.NAMED and not is_pass:
@@ -68,14 +68,14 @@ def after_recheck(
         ends.append(watch.announced)
     left = [end for end in ends if end > now]
     if not left and not complete:
-        # The last recheck is a whole one, late as it is.
+        # The last recheck must be a complete one, even if late.
         return Next(replace(watch, rechecks=watch.rechecks + 1, due=now + _step(recheck_schedule, watch.rechecks)))
     if not left:
         return Next(None, overdue=not watch.found)
     overdue = watch.expected_deadline is not None and watch.expected_deadline <= now
     following = _following(watch, is_pass, pointer_schedule, recheck_schedule, now)
     if watch.kind == EXPECTATION and overdue and is_pass and watch.announced is not None:
-        # The operator's time is up, the webhook's is not.
+        # The operator's deadline has passed, the webhook's has not.
         following = replace(following, kind=POINTER, give_up_at=watch.announced)
     return Next(replace(following, due=min(following.due, *left)), overdue=overdue)
 
@@ -87,7 +87,7 @@ def _following(
     if watch.kind == POINTER:
         step = _step(pointer_schedule, rechecks)
     elif is_pass:
-        # Not later than without the webhook.
+        # No later than without the webhook.
         step = min(pointer_schedule[rechecks], recheck_schedule[0])
     else:
         rechecks = 0 if watch.announced is not None else rechecks

@@ -1,4 +1,4 @@
-"""Reconciliation: compares the vendor's list with what was published (pure), and stores the results."""
+"""Reconciliation: compares the vendor's list with what was published (pure part), and stores the results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXPECTED = "expected"
 CLASSES = (BOTH, WEBHOOK_ONLY, POLL_ONLY, MISSING, EXPECTED)
 #: Number of results stored per source.
 MAX_KEPT = 30
-#: How long failures of a night are kept, seconds.
+#: How long a night's failures are kept, seconds.
 _FAILURES_KEPT = 2 * 86_400
 _DAY = 86_400
 #: Attempts that finished within the last round, or this many seconds, may still be on their way.
@@ -127,7 +127,7 @@ class Reconciliation:
     records: int = 0
     #: Records and references that could not be read.
     unreadable: int = 0
-    #: Stream of an item, such as a form, that could not be read -> why; `unlisted` is not known then.
+    #: Stream of an item, such as a form, that could not be read -> why; `unlisted` is then not known.
     unread: dict[str, str] = field(default_factory=dict)
     #: Calls spent.
     calls: int = 0
@@ -164,7 +164,7 @@ class Reconciliations:
             pipe.execute()
 
     def fail(self, source: str, night: float) -> None:
-        """Count a nightly run that ended at a fault of the vendor. `night`: when it was due, UNIX seconds."""
+        """Count a nightly run that a fault of the vendor ended. `night`: when it was due, UNIX seconds."""
         name = keys.failed_reconciliations(source)
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
@@ -173,7 +173,7 @@ class Reconciliations:
             pipe.execute()
 
     def failures(self, source: str, night: float) -> int:
-        """How many reconciliations of this night have ended at a fault of the vendor."""
+        """How many reconciliations of this night a fault of the vendor has ended."""
         with state_errors():
             number = cast("bytes | None", self.client.hget(keys.failed_reconciliations(source), f"{night:.0f}"))
         return int(number or 0)

@@ -22,7 +22,7 @@ for i = 2, #ARGV, 6 do
   else
     watch = watch or { opened = ARGV[1], announced = "" }
     if tonumber(due) > now and watch.announced ~= "" then
-      -- A webhook that no recheck has followed yet is still followed, once; then the registered time counts.
+      -- A webhook that no recheck has followed yet is followed by one; after that the registered time counts.
       if watch.rechecks == "0" and old_due then
         due, watch.announced = old_due, ARGV[1]
       else

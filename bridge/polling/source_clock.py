@@ -1,4 +1,4 @@
-"""Notices that the clock was set back, and moves with it what a source waits for: rechecks, pauses, calls, limits."""
+"""Detects that the clock was set back, and moves what a source waits for with it: rechecks, pauses, calls, limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SourceClock"]
 
 #: Clocks of processes differ, and NTP corrects by a little: a smaller step back moves nothing, seconds.
 _SLACK = 300.0
-#: Seconds until the moment is stored again: it may be that much older than the step.
+#: Seconds until the moment is stored again: the stored one may be that old when the clock steps back.
 _FOLLOW_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class SourceClock:
         self._followed: dict[str, float] = {}
 
     def follow(self, source: str, now: float) -> int:
-        """Move what the source waits for if the clock was set back; by how many seconds.
+        """Move what the source waits for if the clock was set back; returns by how many seconds.
 
         `now`: UNIX seconds. Call it before anything else is read or stored: it costs a round trip every 10 s, or after
         a step. Raises `StateUnavailable`.

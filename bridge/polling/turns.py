@@ -1,6 +1,6 @@
 """Which threads of this process read from which source, and which of them have stopped making progress.
 
-Every call to a vendor has a deadline, so none should hang. This finds the one that does all the same.
+Every call to a vendor has a deadline, so none should hang. This finds one that hangs nevertheless.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Turns:
         self._turns: dict[int, tuple[str, float]] = {}
 
     def progress(self, source: str) -> None:
-        """This thread begins a turn with the source, or goes on with it."""
+        """Note that this thread begins a turn with the source, or makes progress in it."""
         self._turns[threading.get_ident()] = (source, self._monotonic())
 
     def end(self) -> None:
-        """This thread's turn is over."""
+        """End this thread's turn."""
         self._turns.pop(threading.get_ident(), None)
 
     def stuck(self, now: float) -> tuple[StuckReading, ...]:

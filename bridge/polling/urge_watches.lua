@@ -1,4 +1,4 @@
--- urge_watches: a webhook says that there is something to read: recheck now, and then soon. An open watch keeps its
+-- urge_watches: recheck now, and again soon: a webhook announced something to read. An open watch keeps its
 -- kind, deadline and reference; a pointer takes those of the new webhook, and the watch of a settled attempt becomes one.
 --
 -- KEYS  as in `watch_queues.lua`: 1 watches   2 3 4 queues   5 version   6 expectations   7 deadlines

@@ -44,7 +44,7 @@ _CHUNK = 64 * 1024
 LONGEST_PAUSE = 25 * 3600.0
 #: Shortest pause after "too many calls", seconds: a shorter one would be used up before the next call anyway.
 _SHORTEST_PAUSE = 5.0
-#: When a vendor refuses a call and does not say, or not legibly, when to come back, seconds.
+#: Pause when a vendor refuses a call and does not say, or not legibly, when to come back, seconds.
 DEFAULT_PAUSE = 60.0
 #: `x-ratelimit-remaining` and its kin are customs, not standards; the drafts add parameters (`100;w=60`).
 _LIMIT_PREFIXES = ("x-ratelimit-", "ratelimit-")
@@ -67,7 +67,7 @@ class Calls:
     `made`: number of calls that cost budget. `before` runs before every call and may raise to prevent it.
     `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls. `seconds`: total time of one call. Without
     `memory` only this process remembers. `polled`: whether the source is polled, so that a share of the budget is left
-    to the poll.
+    for the poll.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Calls:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Within it, the third equal call raises `VendorFault`: page tokens that go in a circle would never end."""
+        """Within it, the third identical call raises `VendorFault`: page tokens that go in a circle would never end."""
         self._repeats = Counter()
         try:
             yield
@@ -154,7 +154,7 @@ class Calls:
         if self._repeats is None:
             return
         call = (method, url, tuple(params), body)
-        # One repetition is allowed: some clients try once more.
+        # One repetition is allowed: some clients retry once.
         if self._repeats[call] > 1:
             raise VendorFault(
                 f"{self._where(method, url)}: the vendor's pages go in a circle. If it happens again, report it to the "
@@ -219,22 +219,22 @@ class Calls:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """UNIX seconds that `retry-after` stands for, at most a day ahead; None without one that can be read."""
+    """The moment that `retry-after` means, UNIX seconds, at most a day ahead; None without one that can be read."""
     wait = retry_after_seconds(headers.get("retry-after", ""), now=now)
     return None if wait is None else now + min(wait, LONGEST_PAUSE)
 
 
 def throttled_until(headers: Mapping[str, str], now: float) -> float | None:
-    """How long a 429 holds, UNIX seconds: what its headers say, where that is a pause at all; else None."""
+    """Until when a 429 holds, UNIX seconds, by its headers; None where they state no pause."""
     asked = retry_after(headers, now)
     if asked is None or asked <= now:
-        # "Now" contradicts the refusal itself: a zero, or a date by a clock that is behind ours.
+        # A pause that ends now contradicts the refusal: a zero, or a date by a clock that is behind ours.
         asked = _reset(headers, now)
     return None if asked is None else max(asked, now + _SHORTEST_PAUSE)
 
 
 def unavailable_until(headers: Mapping[str, str], now: float) -> float | None:
-    """How long a 5xx holds, UNIX seconds; None where the vendor names no later moment: the next round tries again."""
+    """Until when a 5xx holds, UNIX seconds; None where the vendor names no later moment: the next round tries again."""
     asked = retry_after(headers, now)
     if asked is None:
         return now + DEFAULT_PAUSE if headers.get("retry-after", "").strip() else None
@@ -242,7 +242,7 @@ def unavailable_until(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None, float] | None:
-    """Calls remaining, the limit if stated, and the reset (UNIX seconds); None if the headers do not tell."""
+    """Calls remaining, the limit if stated, and the reset (UNIX seconds); None if the headers do not have them."""
     remaining, resets_at = _limit_number(headers, "remaining"), _reset(headers, now)
     if remaining is None or resets_at is None:
         return None

@@ -30,7 +30,7 @@ class VendorMemory:
         return {name: text.decode() for name, text in zip(names, texts, strict=True) if text is not None}
 
     def remember(self, topic: str, facts: Mapping[str, str], *, seconds: float) -> None:
-        """Add facts to a topic; all of the topic is forgotten `seconds` after this."""
+        """Add facts to a topic; the whole topic is forgotten `seconds` later."""
         if not facts:
             return
         key = keys.vendor_memory(self._source, topic)

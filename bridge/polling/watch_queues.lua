@@ -1,4 +1,4 @@
--- watch_queues: what the scripts about watches share: reading, writing and removing one watch.
+-- watch_queues: what the scripts for watches share: reading, writing and removing one watch.
 --
 -- KEYS  1 watches (hash: key -> "<rechecks>|<opened>|<kind>|<version>|<announced>|<deadline>|<reference as JSON>")
 --         (announced: UNIX seconds, with "!" once a recheck of the pointer has found an attempt without anything new)

@@ -1,7 +1,7 @@
 """Watches: attempts to recheck, when, and in which order. `workers/polling/recheck.py` rechecks them.
 
-Whoever reads from a vendor takes the source's `version` first. Every urge, by webhook or by an operator, raises it and
-is stored with the watch: a reader may then close or put off only what nobody has urged since it began.
+Every reader takes the source's `version` before it asks the vendor. Each urge, by webhook or by an operator, raises the
+version and stores it with the watch: a reader may close or put off only watches that were not urged since it began.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Watches:
     def version(self, source: str, *, now: float | None = None) -> int:
         """The version of the last urge: take it before reading from the vendor.
 
-        With `now`, without a call while the source is known to have no watches: all that are opened later are newer.
+        With `now`, it makes no call while the source is known to have no watches: any watch opened later is newer.
         """
         if now is not None and self._empty.is_known_empty(source, now):
             return 0
@@ -79,10 +79,10 @@ class Watches:
         published: Container[str] = (),
         urge: bool = False,
     ) -> frozenset[str]:
-        """`open` for attempt id -> watch; the ids that a webhook has announced. One past its deadline is not opened.
+        """`open` for attempt id -> watch; returns the ids that webhooks announced. One past its deadline is not opened.
 
         `published`: ids of attempts whose completion is published already, which makes their watches less urgent.
-        `urge`: a webhook opens them: no recheck that is under way may close them.
+        `urge`: a webhook opens them, so no recheck that is under way may close them.
         """
         announced: set[str] = set()
         for part in chunks([item for item in watches.items() if item[1].give_up_at > now]):
@@ -98,7 +98,7 @@ class Watches:
         return frozenset(announced)
 
     def add_pointers(self, source: str, pointers: Sequence[Pointer], *, now: float) -> None:
-        """Recheck what webhooks point to, now and then soon; a watch that is open already becomes due now."""
+        """Recheck what webhooks point to now, and again soon; a watch that is open already becomes due now."""
         for part in chunks(pointers):
             args = [repr(now)]
             for pointer in part:
@@ -126,12 +126,12 @@ class Watches:
     ) -> None:
         """After publishing: close the watches of settled attempts, in few round trips or none.
 
-        `settled`: key -> whether something new was published; without it, an announced watch stays. `as_of`: the
+        `settled`: key -> whether something new was published; if not, an announced watch stays. `as_of`: the
         version before the vendor was read; watches urged since then stay as they are. None: all may be closed.
         `answered`: key of each attempt that was announced, published, and stays open -> when its next recheck is due.
 
-        In none if the source was just known to have no watches: this is called for every published attempt. So a watch
-        that another process opened a moment ago may stay open; its next recheck finds the attempt settled.
+        It makes no round trip if the source had no watches a moment ago, because every published attempt calls it. So a
+        watch that another process has just opened may stay open; its next recheck finds the attempt settled.
         """
         later = dict(answered or {})
         if not (settled or later) or self._empty.is_known_empty(source, now):
@@ -164,8 +164,8 @@ class Watches:
         """At most `limit` due watches, in the order of their rechecks.
 
         Open attempts and expectations first, the most overdue at the front, then pointers and what else was announced,
-        then attempts that may change. Pointers get up to half of the places: a webhook has said that there is something
-        to read. Of many pointers the earliest and the latest come by turns.
+        then attempts that may change. Pointers get up to half of the places: a webhook has announced something to
+        read. Of many pointers, the earliest and the latest take turns.
         """
         due, announced, later = _queues(source)
         overdue = self._read(source, due, now, limit)
@@ -216,7 +216,7 @@ class Watches:
         return tuple(sorted(results, key=lambda watch: (watch.due, watch.key))[:limit])
 
     def note_opened(self, source: str) -> None:
-        """This process has just opened a watch of the source."""
+        """Note that this process has just opened a watch of the source."""
         self._empty.forget(source)
 
     def _read_all(self, source: str, scored: Sequence[tuple[bytes, float]]) -> Iterator[OpenWatch]:
@@ -246,7 +246,7 @@ class Watches:
             )
         read = {flat[at]: read_watch(*flat[at : at + 4]) for at in range(0, len(flat), 4)}
         if unreadable := [key for key, watch in read.items() if watch is None]:
-            # It would be due for ever, before all others.
+            # It would be due for ever, ahead of all others.
             with state_errors():
                 self.client.zrem(queue, *unreadable)
             _log.error("watch_unreadable", source=source, watches=len(unreadable))

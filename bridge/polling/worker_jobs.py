@@ -1,6 +1,6 @@
 """Jobs that the API gives to the worker: which of them are open, and reconciliations and tests of sources themselves.
 
-A backfill that the worker runs is stored by `backfill_jobs.py`; here is only that it is open.
+A backfill that the worker runs is stored by `backfill_jobs.py`; here is only the fact that it is open.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class OpenJobs:
             self._client.sadd(keys.worker_jobs("open"), f"{kind}:{ident}")
 
     def remove(self, kind: str, ident: str) -> None:
-        """No worker runs the job again."""
+        """Let no worker run the job again."""
         with state_errors():
             self._client.srem(keys.worker_jobs("open"), f"{kind}:{ident}")
 
@@ -121,7 +121,7 @@ class WorkerJobs:
         self._open.add(job.kind, job.id)
 
     def save(self, job: WorkerJob, now: float) -> None:
-        """Store the job; once it has ended, it is open no longer."""
+        """Store the job; one that has ended is no longer open."""
         self._save(job, now)
         if job.state in ENDED:
             self._open.remove(job.kind, job.id)

@@ -1,4 +1,4 @@
-"""What a resource declares: its fields, their types, and what free text is looked for in."""
+"""What a resource declares: its fields, their types, and where free text is searched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.query.kinds import Kind
 
 __all__ = ["PERIOD", "Field", "Fields"]
 
-#: The two that every list of things with a time has; a query holds them apart from its terms.
+#: The two fields of every list whose items have a time; a query holds them apart from its terms.
 PERIOD = ("since", "until")
 
 
@@ -29,7 +29,7 @@ class Field:
 
 
 class Fields:
-    """The fields of a resource by name. `search`: the texts of an item that free text is looked for in, if it is."""
+    """The fields of a resource by name. `search`: the texts of an item in which free text is searched, if it can be."""
 
     def __init__(
         self, *fields: Field, search: Callable[[Any], Iterable[str | None]] | None = None, period: bool = True

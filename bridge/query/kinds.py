@@ -61,7 +61,7 @@ class Pattern:
 
     @cached_property
     def _compiled(self) -> re.Pattern[str]:
-        # Only the two signs of ours: an id may hold brackets.
+        # Only our two wildcards: an id may hold brackets.
         return re.compile(translate(self.text.replace("[", "[[]")))
 
     def matches(self, value: object) -> bool:
@@ -108,7 +108,7 @@ class Contains:
 
 
 class Glob:
-    """Texts with `*` and `?`. `known`: the texts that exist, where no others can be meant."""
+    """Texts with `*` and `?`. `known`: all possible texts, where these are known."""
 
     syntax = "text; * for any characters, ? for one"
 

@@ -15,7 +15,7 @@ __all__ = ["Query", "Term"]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition: a field with values of which one must match, or free text if `field` is None."""
+    """One condition: a field, of whose values one must match, or free text if `field` is None."""
 
     field: Field | None
     excluded: bool

@@ -30,14 +30,14 @@ _EARLIEST, _LATEST = -1, 253_402_300_799_999
 
 @dataclass(frozen=True, slots=True)
 class NumberRange:
-    """The numbers from `low` to `high`; None: no bound. `open`: the one bound that is given does not belong to it."""
+    """The numbers from `low` to `high`; None: no bound. `open`: the single given bound is excluded."""
 
     low: float | None
     high: float | None
     open: bool = False
 
     def matches(self, value: object) -> bool:
-        """Whether a number lies in the range; nothing else does."""
+        """Whether a value is a number in the range."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if self.open:

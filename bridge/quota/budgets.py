@@ -116,8 +116,8 @@ class Budgets:
         Calls reserved for other spenders are not spent (`bridge.quota.windows.reserved`, with `polled`). `token`
         identifies the call; the same token is charged once.
 
-        Raises `BudgetExhausted` (no call is free before its `retry_at`), `VendorThrottled` during a pause that ends by
-        itself, and `VendorRefused` while the source is stopped.
+        Raises `BudgetExhausted` (no call is free before its `retry_at`), `VendorThrottled` during a pause that ends
+        without an operator, and `VendorRefused` while the source is stopped.
         """
         since = window.since(now)
         reservations = [part for other in reserved(spender, window, now, polled=polled).items() for part in other]
@@ -191,7 +191,7 @@ class Budgets:
         return self.statuses({source: window}, now)[source]
 
     def statuses(self, windows: Mapping[str, Window], now: float) -> dict[str, BudgetStatus]:
-        """The same of several sources, in one round trip. `windows`: by source."""
+        """The same for several sources, in one round trip. `windows`: by source."""
         pipe = self.client.pipeline(transaction=False)
         for source, window in windows.items():
             pipe.zrangebyscore(keys.budget(source), f"({window.since(now)!r}", "+inf", withscores=True)

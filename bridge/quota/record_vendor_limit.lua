@@ -8,7 +8,7 @@
 local now, remaining, limit, reset = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local old, old_limit, old_reset = unpack(redis.call("HMGET", KEYS[1], "remaining", "limit", "resets_at"))
 if old_reset and tonumber(old_reset) > now and math.abs(old_reset - reset) < tonumber(ARGV[5]) then
-  -- Answers overtake one another, and calls are in flight: until a reset the number can only fall.
+  -- Answers may arrive out of order, and calls are in flight, so the number can only fall until a reset.
   remaining, limit, reset = math.min(remaining, tonumber(old)), math.max(limit, tonumber(old_limit)), old_reset
 end
 redis.call("HSET", KEYS[1], "remaining", string.format("%d", remaining), "limit", string.format("%d", limit))

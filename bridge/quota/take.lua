@@ -17,7 +17,7 @@ if pause then
 end
 
 local member = ARGV[6] .. "|" .. ARGV[7]
--- The same token again: the client repeats a call whose reply was lost.
+-- The same token again: the client has repeated a call whose reply was lost.
 if redis.call("ZSCORE", KEYS[1], member) then return {"ok"} end
 
 local left = calls - redis.call("ZCOUNT", KEYS[1], since, "+inf")

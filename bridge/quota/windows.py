@@ -9,13 +9,13 @@ from types import MappingProxyType
 __all__ = ["BACKFILL", "OVERDUE", "POINTER", "POLL", "RECONCILE", "REREAD", "SPENDERS", "TEST", "Window", "reserved"]
 
 #: What a call is for, the most urgent first: an open or expected attempt, a pointer, the poll (`sources test` ranks
-#: like it), a settled attempt that may have changed, and the two that can wait.
+#: with it), a settled attempt that may have changed, and the two that can wait.
 OVERDUE, POINTER, POLL, TEST = "overdue", "pointer", "poll", "test"
 REREAD, BACKFILL, RECONCILE = "reread", "backfill", "reconcile"
 
 #: Spender -> per cent of the window that it leaves to each other spender: many rechecks must not starve the poll, nor
 #: the poll the rechecks, and what can wait leaves more. 40: a first poll, which reads two weeks, ends within an hour or
-#: two, however many attempts are expected; it finds most of them. Where nothing is polled, nothing is left to the poll.
+#: two, however many attempts are expected; it finds most of them. Without a poll, nothing is left to it.
 #: 9, not 10: two streams every five minutes may need 26 of ClassMarker's 30 calls an hour.
 _RESERVED_PER_CENT: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
@@ -93,7 +93,7 @@ def reserved(spender: str, window: Window, now: float, *, polled: bool = True) -
 
     `polled`: whether the source is polled at all.
 
-    Never all of the window: at least one call is free, or nobody could spend a small budget.
+    Never the whole window: at least one call is free, or nobody could spend a small budget.
     """
     share = 1.0
     if window.resets_at is not None:

@@ -24,6 +24,6 @@ def dashboard_line(services: Services, web_url: str) -> str:
             return plain
         code = SignInCode(services.state).make(token.sha256)
     except BridgeError as error:
-        # The bridge runs: it must not end for want of a link.
+        # The bridge runs: a missing link must not end it.
         return f"{plain} (no sign-in link: {clip(error)})"
     return f"dashboard: {web_url}/ui/sign-in?code={code} (signs in once, within {SECONDS // 3600} h)"

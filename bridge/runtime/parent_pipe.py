@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 
-# By name, before gevent replaces them: a process whose main loop hangs must end all the same.
+# By name, before gevent replaces them: a process whose main loop hangs must end too.
 from _thread import start_new_thread
 from contextlib import suppress
 from time import sleep
 
 __all__ = ["end_with_parent"]
 
-#: For the current call; afterwards the process group is killed.
+#: Time for the current call; after it the process group is killed.
 _GRACE_SECONDS = 3.0
 
 
@@ -35,7 +35,7 @@ def _watch() -> None:
             pass
     os.kill(os.getpid(), signal.SIGTERM)
     sleep(_GRACE_SECONDS)
-    # The supervisor made a group for this part alone. A process outside such a group ends only itself.
+    # The supervisor made a group for only this part. A process outside such a group ends only itself.
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -44,7 +44,7 @@ class Address:
 
     @property
     def web_url(self) -> str:
-        """The address of web for a client on this machine, also where web listens on all addresses."""
+        """The address of web for a client on this machine, even where web listens on all addresses."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 

@@ -1,4 +1,4 @@
-"""Commands that read for hours beside the bridge are in the register of processes: an upgrade waits for them, too."""
+"""Puts commands that read for hours while the bridge runs into the register of processes, so that an upgrade waits."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _REPORT_SECONDS = 2.0
 
 @contextmanager
 def registered(services: Services, name: str) -> Iterator[None]:
-    """The command is in the register while the block runs. Raises `StateUnavailable` while an upgrade is made."""
+    """Keep the command in the register while the block runs. Raises `StateUnavailable` during an upgrade."""
     process, begun, ended = process_id(name), services.now(), threading.Event()
     digest = services.config.digest
     register(services.state, process, digest, begun)
 
     def report() -> None:
         while not ended.wait(_REPORT_SECONDS):
-            # The command itself says that the state server is away.
+            # The command itself reports that the state server is away.
             with suppress(redis.RedisError):
                 RunningProcesses(services.state).report(process, digest, begun, services.now())
 

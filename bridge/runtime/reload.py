@@ -45,12 +45,12 @@ __all__ = [
 
 _log = structlog.get_logger(__name__)
 
-#: How often a process says what it runs with, and looks for a request.
+#: How often a process reports what it runs with, and looks for a request.
 _REPORT_SECONDS = 2.0
 _TICK_SECONDS = 0.25
-#: A process that has not stopped by then starts again all the same: one of its threads may hang.
+#: A process that has not stopped by then starts again anyway: one of its threads may hang.
 _STOP_SECONDS = 30.0
-#: Sockets, files, keys and queues have their names from these.
+#: Names of sockets, files, keys and queues are derived from these.
 _FIXED = ("name", "state", "broker", "data_dir", "partitions")
 
 
@@ -91,20 +91,20 @@ def _refusal(error: BridgeError) -> str:
 
 
 def answer_request(services: Services, name: str, outcome: str) -> None:
-    """Say what became of the last request."""
+    """Report what became of the last request."""
     with _registry(services) as processes:
         processes.answer(process_id(name), processes.last_request(), outcome)
 
 
 def leave_running(services: Services, name: str) -> None:
-    """The process ends."""
+    """Remove the process from the register, because it ends."""
     with _registry(services) as processes:
         processes.leave(process_id(name))
 
 
 @contextmanager
 def _registry(services: Services) -> Iterator[RunningProcesses]:
-    """Over a client of its own, because the caller may be about to fork. A fault is logged: it stops nothing."""
+    """The register, over its own client because the caller may be about to fork. A fault is only logged."""
     client = state_client(services.state_url, timeout=1.0, retries=0)
     try:
         yield RunningProcesses(client)
@@ -115,7 +115,7 @@ def _registry(services: Services) -> Iterator[RunningProcesses]:
 
 
 class ReloadRequests:
-    """For the server processes of web: says what they run with, and passes a request on to their parent.
+    """For the server processes of web: reports what they run with, and passes a request on to their parent.
 
     Call it often, with a client of the state server. Raises the errors of redis-py.
     """
@@ -155,15 +155,15 @@ class Hangups:
     """SIGHUP, from the first moment on. After the loss of the terminal it means stop, otherwise reload."""
 
     def __init__(self) -> None:
-        #: Set by a signal; whoever reloads takes it back.
+        #: Set by a signal; cleared by the reload.
         self.requested = False
         self._terminal = TerminalLoss()
         self.listen()
-        # A process that starts again has blocked it, so that none was lost.
+        # A process that starts again has blocked SIGHUP, so that none is lost.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def listen(self) -> None:
-        """Take SIGHUP, also from a library that has taken it. In the main thread."""
+        """Handle SIGHUP, even if a library has installed a handler. In the main thread."""
         signal.signal(signal.SIGHUP, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -201,7 +201,7 @@ class Reloader(Hangups):
 
     @contextmanager
     def running(self, services: Services) -> Iterator[None]:
-        """Reload while the block runs. Where the block has ended for a reload, this starts the process again."""
+        """Reload while the block runs. If the block ended for a reload, this starts the process again."""
         self._services = services
         self._processes = RunningProcesses(state_client(services.state_url, timeout=_REPORT_SECONDS, retries=0))
         self._loaded_at, self._seen_request = services.now(), -1
@@ -226,7 +226,7 @@ class Reloader(Hangups):
         stop(signal.SIGTERM, frame)
 
     def _note(self, number: signal.Signals) -> None:
-        """A signal to stop that comes from now on is meant."""
+        """Note a signal to stop, which from now on is a real one."""
         handler = signal.getsignal(number)
 
         def noted(given: int, frame: FrameType | None) -> None:
@@ -269,7 +269,7 @@ class Reloader(Hangups):
         outcome, new = try_edited(self._services)
         if new is not None:
             try:
-                text = tempfile.TemporaryFile()  # noqa: SIM115 - the process that comes after reads it
+                text = tempfile.TemporaryFile()  # noqa: SIM115 - the restarted process reads it
                 text.write(new.config.text.encode())
                 text.seek(0)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Starts the embedded server again when it has ended, however often that fails: a full disk does not end `up`."""
+"""Starts the embedded server again when it has ended, however often that fails: a full disk must not end `up`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ServerRestarts"]
 _LONGEST_DELAY_SECONDS = 5.0
 #: How often the same problem is repeated.
 _REMINDER_SECONDS = 60.0
-#: How often it is written down how far the server is.
+#: How often the server's progress is recorded.
 _RECORD_SECONDS = 30.0
 
 
@@ -36,7 +36,7 @@ class ServerRestarts:
         self._next_record = now() + _RECORD_SECONDS
 
     def check(self) -> None:
-        """Start the server if it does not run and is due."""
+        """Start the server if it does not run and the next try is due."""
         now = self._now()
         if now < self._start_at:
             return

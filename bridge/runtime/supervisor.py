@@ -31,11 +31,11 @@ __all__ = ["Program", "Supervisor", "restart_delay"]
 QUICK_SECONDS = 10.0
 #: Longest wait before a child that keeps exiting is started again.
 LONGEST_DELAY_SECONDS = 60.0
-#: For all children together. Mostly 3 s are enough; a container has 10 s in all, the embedded server included.
+#: For all children together. Usually 3 s are enough; a container has 10 s in all, the embedded server included.
 STOP_SECONDS = 8.0
 #: How long each child has before the next one is asked to stop as well.
 _STOP_INTERVAL_SECONDS = 0.5
-#: Exit codes that a restart hardly ever cures: wrong usage, wrong configuration.
+#: Exit codes that a restart hardly ever fixes: wrong usage, wrong configuration.
 _USAGE, _CONFIGURATION = 2, 78
 
 
@@ -51,7 +51,7 @@ class Program:
     #: Its name in front of its output.
     name: str
     command: tuple[str, ...]
-    #: All of it: nothing is inherited.
+    #: The whole environment: nothing is inherited.
     environment: Mapping[str, str] = field(repr=False)
 
 
@@ -116,7 +116,7 @@ class Supervisor:
                 child.process.send_signal(number)
 
     def settle(self) -> None:
-        """All children have been seen running: from now on no exit code of one ends the others."""
+        """Note that all children have been seen running: from now on, no child's exit code ends the others."""
         self._has_settled = True
 
     def check(self) -> None:
@@ -150,7 +150,7 @@ class Supervisor:
         self._stop_reaper()
 
     def _start_or_postpone(self, child: _Child) -> None:
-        """Once everything has run, a machine without memory or processes left is a reason to wait, not to end."""
+        """Start a child. Once all have run, a machine out of memory or processes is a reason to wait, not to end."""
         try:
             self._start(child)
         except OSError as error:
@@ -196,7 +196,7 @@ class Supervisor:
                     self._failure = error
 
     def _handle_exit(self, child: _Child) -> None:
-        """Clean up after a child that exited by itself, and decide when to start it again."""
+        """Clean up after a child that exited on its own, and decide when to start it again."""
         process, now = child.process, self._now()
         if process is None:
             raise AssertionError("only a child that was started can exit")
@@ -264,7 +264,7 @@ class Supervisor:
     def _tell_reaper(self, line: str) -> None:
         if self._reaper is None or self._reaper.stdin is None:
             return
-        # The next `check` restarts a reaper that was killed and tells it all process groups.
+        # The next `check` restarts a reaper that was killed and sends it all process groups.
         with suppress(BrokenPipeError):
             self._reaper.stdin.write(line + "\n")
             self._reaper.stdin.flush()

@@ -54,7 +54,7 @@ _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright
 class Signals:
     """Remembers the first signal to stop. A flag, not an event: a signal handler must not take locks.
 
-    `hangups`: what SIGHUP means; without, it stops too.
+    `hangups`: handles SIGHUP; without it, SIGHUP stops too.
     """
 
     def __init__(self, hangups: Callable[[], Hangups] | None = None) -> None:
@@ -82,7 +82,7 @@ def exit_code(received: int | None) -> int:
 def run(services: Services, host: str, port: int, *, accept_empty: bool = False) -> int:
     """Run the bridge until a signal comes. Returns the exit code of the process.
 
-    `accept_empty`: start with an empty embedded server, also where it held data before.
+    `accept_empty`: start with an empty embedded server, even where it held data before.
 
     Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that refuses to start). Once the
     bridge has been ready, a part that keeps exiting is restarted at growing intervals while the others continue.
@@ -90,7 +90,7 @@ def run(services: Services, host: str, port: int, *, accept_empty: bool = False)
     signals, since, show = Signals(Hangups), clock.now(), printer((*PARTS, "up"))
     with ExitStack() as stack:
         was_killed = stack.enter_context(hold_directory(services.config.bridge.data_dir))
-        # First of all: a port in use must neither start nor stop anything.
+        # First: if the port is in use, nothing must be started or stopped.
         port = free_port(host, port, patience=PORT_WAIT_SECONDS if was_killed else 0.0)
         if not _state_is_given(services) and prepare_socket(services.config.bridge.data_dir):
             services = load(services.settings)  # the addresses of the embedded server have changed
@@ -231,15 +231,15 @@ def free_port(host: str, port: int, *, patience: float = 0.0) -> int:
 
 
 def child_environment() -> Mapping[str, str]:
-    """Our own environment. Children write into pipes, so what suits a terminal is chosen here."""
+    """Our own environment. Children write into pipes, so output that suits a terminal is chosen here."""
     context = click.get_current_context(silent=True)
     plain = {"NO_COLOR": "1"} if context is not None and context.color is False else {}
     return {**environment(), _LOG_FORMAT: "console" if _is_for_people() else "json", **plain}
 
 
 def printer(names: Sequence[str]) -> Callable[[str, str], None]:
-    """Writes the lines of several processes to stderr: for people with their names in front, in colour on a terminal;
-    for programs each as one JSON object with the member `part`.
+    """Writes the lines of several processes to stderr: for people with the process's name in front, in colour on a
+    terminal; for programs as one JSON object each, with the member `part`.
 
     The writer never blocks and never raises, whatever becomes of stderr.
     """

@@ -1,7 +1,8 @@
 """The interface of a database, and the statements that all of them share.
 
-What its methods raise says what to do: `Retryable`: wait, the database is away, full or locked; `ConfigError`: address,
-rights or tables are wrong; `Rejected`: it refuses a row because of its content; any other `BridgeError`: unknown.
+The type of an error says what to do. `Retryable`: wait, the database is away, full or locked; `ConfigError`: address,
+rights or tables are wrong; `Rejected`: the database refuses a row because of its content; any other `BridgeError`:
+unknown.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ NO_TABLES = "no_tables"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Seconds: to connect; for a lock; for a statement in the server; until its answer, whatever the server does."""
+    """Seconds: to connect; for a lock; for a statement in the server; until the answer, whatever the server does."""
 
     connect: float = 10.0
     lock: float = 5.0
@@ -70,7 +71,7 @@ class Database(Protocol):
     """One connection, opened on first use and after a failure. Not thread-safe."""
 
     def check(self) -> str:
-        """Connect, and see that the tables are there, or create them; what the database is, in a few words."""
+        """Connect, and check that the tables are there, or create them; returns what the database is in short."""
         ...
 
     def write(self, batch: Batch, *, keep: bool = True) -> None:
@@ -91,7 +92,7 @@ class Database(Protocol):
     def recorded(self, first: str, last: str, after: str, limit: int) -> Sequence[ArchivedEvent]:
         """The next events in the order of their recording, then of their ids, those recorded at `last` included.
 
-        They begin at `first` (ISO 8601 in UTC), there behind the id `after`.
+        They begin at `first` (ISO 8601 in UTC), and at that moment after the id `after`.
         """
         ...
 

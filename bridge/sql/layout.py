@@ -10,7 +10,7 @@ from dataclasses import dataclass
 __all__ = ["ATTEMPTS", "EVENTS", "POSTGRESQL", "SQLITE", "VERSION", "Column", "Tables", "ddl", "ddl_text"]
 
 POSTGRESQL, SQLITE = "postgresql", "sqlite"
-#: Of the layout.
+#: Version of the layout.
 VERSION = 1
 
 
@@ -51,8 +51,8 @@ ATTEMPTS = (
     Column("duration_seconds", "bigint"),
     Column("recorded_at", "timestamptz", required=True),
     Column("event_id", required=True),
-    # json keeps the bytes as they were published: a replay from the archive sends them again. To parse them into jsonb
-    # takes the server as long as a fifth of everything else.
+    # json keeps the bytes as they were published: a replay from the archive sends them again. Parsing them into jsonb
+    # takes the server a fifth of the time of everything else.
     Column("event", "json", required=True),
 )
 #: One row for each event, notices included.

@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 _CREATE_LOCK = 7_216_384_025
 #: Types of a column that keep JSON byte for byte.
 _EXACT = ("json", "text")
-#: The network is watched too: a peer that is gone does not answer, and nothing says so.
+#: Keepalives: without them, nothing reports that the peer is gone.
 _SOCKET: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
@@ -83,7 +83,7 @@ class PostgreSQL:
         except psycopg.Error as error:
             raise self._problem(error) from error
         except UnicodeError as error:
-            # A lone surrogate: no text of any database.
+            # A lone surrogate: no database stores it as text.
             self._roll_back()
             raise refused(type(error).__name__) from error
 
@@ -157,7 +157,7 @@ class PostgreSQL:
                 problem = self._problem(error)
                 self.close()
                 if isinstance(problem, Rejected):
-                    # No row of ours: somebody else creates the same tables.
+                    # Not a row of ours: another session is creating the same tables.
                     raise away("its tables are being changed by another session", "none needed") from error
                 raise problem from error
             except BaseException:
@@ -172,7 +172,7 @@ class PostgreSQL:
             connect_timeout=max(2, round(self._limits.connect)),
             application_name="attempt-bridge",
             client_encoding="UTF8",
-            # A pooler between may hand the next transaction to another session.
+            # A pooler in between may give the next transaction to another session.
             prepare_threshold=None,
             **_SOCKET,
         )
@@ -213,7 +213,7 @@ class PostgreSQL:
         connection.execute(settings, (f"{limits.lock * 1000:.0f}", f"{limits.statement * 1000:.0f}"))
 
     def _problem(self, error: psycopg.Error) -> BridgeError:
-        """What an error says. Its text may quote a row or a password and is not used."""
+        """The error as one of ours. Its text may quote a row or a password and is not used."""
         problem = problem_of(error, connected=self._connection is not None)
         if isinstance(problem, Rejected) or problem.reason == UNKNOWN:
             self._roll_back()
@@ -238,7 +238,7 @@ def _utc(expression: str) -> str:
 def _insert(table: str, columns: Sequence[Column]) -> str:
     """One statement for any number of rows: an array for each column, all as text, so that the server converts them.
 
-    Sent as binary (`%b`): to quote JSON inside of an array's text takes more CPU than everything else together.
+    Sent as binary (`%b`): quoting JSON inside an array's text takes more CPU than everything else together.
     """
     names = ", ".join(column.name for column in columns)
     values = ", ".join(f"u.{column.name}::{column.kind}" for column in columns)
@@ -262,7 +262,7 @@ _TEXT, _TEXT_ARRAY = 25, 1009
 
 
 class _ColumnDumper(Dumper):
-    """The binary form of `text[]` in UTF-8, in half of the time that psycopg takes for a list of any type.
+    """The binary form of `text[]` in UTF-8, in half the time that psycopg takes for a list of any type.
 
     Raises `UnicodeEncodeError`.
     """

@@ -1,6 +1,6 @@
-"""What an error of PostgreSQL says, by its SQLSTATE (appendix A of its manual). Pure.
+"""What an error of PostgreSQL means, by its SQLSTATE (appendix A of its manual). Pure.
 
-An error of psycopg's own, such as a connection that ends, has none. Texts are read only to know which one it is.
+psycopg's own errors, such as a connection that ends, have none: only for these are texts read, to tell them apart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bridge.sql.database import away, misconfigured, refused
 
 __all__ = ["UNKNOWN", "problem_of"]
 
-#: `reason` of an error that nobody has sorted.
+#: `reason` of an error that is in none of these tables.
 UNKNOWN = "database_error"
 _OPEN_TRANSACTION = "end the transaction that holds it: SELECT * FROM pg_stat_activity WHERE state LIKE 'idle in%'"
 _NONE_NEEDED = "none needed; delivery resumes by itself"
@@ -54,7 +54,7 @@ _MISCONFIGURED = {
 }
 #: In these classes the reason is the content of a row: data, constraints, triggers, checks of views, size of a key.
 _CONTENT = ("09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "P0")
-#: What the server says while a connection is made; psycopg has no code for it then -> the code.
+#: What the server says while a connection is made, when psycopg has no code -> the code.
 _SAYINGS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
@@ -69,7 +69,7 @@ _SAYINGS = {
 
 
 def problem_of(error: psycopg.Error, *, connected: bool) -> BridgeError:
-    """The error as one of ours. `connected`: it did not come while the connection was made."""
+    """The error as one of ours. `connected`: it came after the connection was made."""
     code = error.sqlstate or ("" if connected else _said(str(error)))
     for length in (5, 2):
         key = code[:length]

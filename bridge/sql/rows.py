@@ -19,7 +19,7 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event as it is written. `attempt`: None for a notice. `is_test`: nothing is to be stored."""
+    """One event as it is written. `attempt`: None for a notice. `is_test`: it is not to be stored."""
 
     event: Row
     attempt: Row | None
@@ -50,7 +50,7 @@ def record_of(body: bytes, source: str) -> Record:
 
 
 def batch_of(records: Iterable[Record]) -> Batch:
-    """What is left of several events: the newest revision of each attempt, and each event once."""
+    """What has to be written of several events: the newest revision of each attempt, and each event once."""
     attempts: dict[tuple[Cell, ...], Row] = {}
     events: dict[Cell, Row] = {}
     for record in records:
@@ -64,7 +64,7 @@ def batch_of(records: Iterable[Record]) -> Batch:
 
 
 def _order(row: Row) -> tuple[Any, Any]:
-    """As the statements compare: a voided attempt replaces one with the same revision."""
+    """The order by which the statements compare: a voided attempt replaces one with the same revision."""
     return row[2], row[4]
 
 

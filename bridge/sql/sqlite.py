@@ -181,7 +181,7 @@ class SQLiteFile:
             check_version(cursor.fetchone()[0], self._tables)
 
     def _problem(self, error: sqlite3.Error) -> BridgeError:
-        """What an error says. Its text may quote names and is not used."""
+        """The error as one of ours. Its text may quote names and is not used."""
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _CONTENT or (not code and isinstance(error, sqlite3.DataError | sqlite3.InterfaceError)):

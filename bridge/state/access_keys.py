@@ -11,7 +11,7 @@ def audit() -> str:
 
 
 def audit_copy() -> str:
-    """Stream: the audit without what names a person, while an erasure makes it; then it takes the audit's place."""
+    """Stream: the audit without what names a person, while an erasure builds it; at the end it replaces the audit."""
     return "{ab:audit}:copy"
 
 

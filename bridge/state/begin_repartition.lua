@@ -1,9 +1,9 @@
 -- begin_repartition: spread attempts over another number of partitions from now on. What is remembered moves afterwards.
 --
 -- KEYS  1 ab:bridge
--- ARGV  1 number of partitions   2 the layout that spreads by digest   3 number of partitions where it says none
+-- ARGV  1 number of partitions   2 the layout that spreads by digest   3 number of partitions where none is stored
 --       4 UNIX seconds
--- Returns 1, or 0 if what is remembered still moves because of an earlier change.
+-- Returns 1, or 0 if what is remembered is still moving because of an earlier change.
 
 local call = redis.call
 local held = call('HMGET', KEYS[1], 'partitions', 'layout', 'epoch', 'width', 'from_partitions', 'old_notices')

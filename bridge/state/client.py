@@ -18,9 +18,9 @@ from bridge.state.sentinel_client import sentinel_client
 
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
 
-#: A web request must be answered within 3 s even when the state stalls: 0.8 s, once more, and the gate in front.
+#: A web request must be answered within 3 s even when the state server stalls: 0.8 s twice, and the gate in front.
 PUBLISH_TIMEOUT_SECONDS = 0.8
-#: What a write may take beside waiting for replicas.
+#: What a write may take besides waiting for replicas.
 _BESIDE_WAIT_SECONDS = 0.25
 
 
@@ -34,8 +34,8 @@ def state_client(
     """A client of the state server. `confirmation`: what replicas must confirm of each write.
 
     Only scripts that may be repeated go through a client with retries: redis-py repeats any command whose reply was
-    lost. Use `retries=0` for consumer groups (a repeated XREADGROUP hides entries). No health check: its PING has
-    retries of its own inside those of the command and stretches an error to 14 s.
+    lost. Use `retries=0` for consumer groups (a repeated XREADGROUP hides entries). No health check: its PING is
+    retried within each retry of the command, which stretches an error to 14 s.
 
     Raises `ConfigError` for an address that would not verify its server.
     """

@@ -1,4 +1,4 @@
-"""A client whose writes are confirmed by replicas before anybody learns their answer (`bridge.durability`)."""
+"""A client whose writes are confirmed by replicas before their answer is returned (`bridge.durability`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCARD SCRIPT SELECT SISMEMBER SLOWLOG SMEMBERS SSCAN STRLEN TIME TTL TYPE WAIT W
 XRANGE XREAD XREVRANGE ZCARD ZCOUNT ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANK ZREVRANGE ZREVRANGEBYSCORE ZSCAN
 ZSCORE
 """
-#: Commands that change nothing which replicas hold. Whatever is not named here is confirmed.
+#: Commands that change nothing that replicas hold. Whatever is not listed here is confirmed.
 _READS = frozenset(_READ_NAMES.split())
 #: What a pipeline needs to load scripts.
 _LOADING = ("SCRIPT EXISTS", "SCRIPT LOAD")
@@ -48,7 +48,7 @@ class Confirmation:
 
         WAIT waits for what its own connection wrote, and not for what a blocked read of a group wrote (Valkey 9). A
         command that finds its work done writes nothing, and what another connection wrote may not be confirmed yet.
-        So the mark is written behind all of it, and waited for.
+        So the mark is written after all of it, and WAIT waits for the mark.
         """
         return [("SET", mark, ""), ("WAIT", self.replicas, max(1, int(self.within * 1000)))]
 
@@ -68,15 +68,15 @@ class ConfirmingClient(redis.Redis):
     """`plain`, but every write is followed by WAIT in the same transmission, and their answers are read together.
 
     A connection that is lost in between repeats both, or neither, as `plain` repeats commands. Fewer confirmations
-    raise `Unconfirmed` and drop the idle connections: the server may be an old primary, whom nobody follows.
+    raise `Unconfirmed` and drop the idle connections: the server may be an old primary that no replica follows.
     """
 
     def __init__(
         self, plain: redis.Redis, confirmation: Confirmation, mark: Callable[[], str] = lambda: keys.CONFIRMED
     ) -> None:
-        """`mark`: gives the key of the mark, which on a cluster is one of a slot that the server of `plain` holds."""
+        """`mark`: gives the key of the mark, which on a cluster is in a slot that the server of `plain` holds."""
         super().__init__(connection_pool=plain.connection_pool)
-        # `plain` closes the pool when it goes.
+        # `plain` closes the pool when it is deleted.
         self._plain = plain
         self.confirmation, self._mark = confirmation, mark
 
@@ -93,13 +93,13 @@ class ConfirmingClient(redis.Redis):
         answer, *confirmed = pipe.execute(raise_on_error=False)
         if isinstance(answer, redis.ResponseError):
             raise answer
-        # A group that has nothing new wrote nothing.
+        # A read of a group without new entries wrote nothing.
         if answer or args[0] != "XREADGROUP":
             self.require(confirmed)
         return answer
 
     def confirm(self) -> None:
-        """Have everything confirmed that the server holds. Raises the errors of redis-py."""
+        """Have replicas confirm everything that the server holds. Raises the errors of redis-py."""
         self.execute_command("SET", self._mark(), "")
 
     def confirming_commands(self) -> list[_Command]:
@@ -120,7 +120,7 @@ class ConfirmingClient(redis.Redis):
 
 
 class _ConfirmingPipeline(Pipeline):
-    """One WAIT behind all commands; behind EXEC in a transaction, where it would return at once."""
+    """One WAIT after all commands; in a transaction after EXEC, because inside it WAIT would return at once."""
 
     def __init__(self, client: ConfirmingClient, transaction: bool, shard_hint: Any) -> None:
         super().__init__(client.connection_pool, client.response_callbacks, transaction, shard_hint)

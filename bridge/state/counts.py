@@ -16,7 +16,7 @@ MINUTE, HOUR, DAY = "m", "h", ""
 SECONDS: Mapping[Step, int] = {MINUTE: 60, HOUR: 3600, DAY: 86_400}
 #: Step -> seconds after which a hash is gone; add_counts.lua has the same.
 KEPT: Mapping[Step, int] = {MINUTE: 26 * 3600, HOUR: 35 * 86_400, DAY: 400 * 86_400}
-#: The script that other scripts begin with.
+#: The script that is prepended to others.
 ADD_COUNTS = Path(__file__).with_name("add_counts.lua")
 
 #: (partition, number of the minute, hour or day since 1970, step) -> key, as in `bridge.state.keys`.
@@ -29,7 +29,7 @@ def names(name: Name, partition: int, now: float) -> list[str]:
 
 
 def add_counts(pipe: redis.client.Pipeline, name: Name, partition: int, now: float, numbers: Mapping[str, int]) -> None:
-    """Add numbers to the current minute, hour and day, for what is not done by a script."""
+    """Add numbers to the current minute, hour and day, for what is not counted by a script."""
     for step, hash_name in zip(SECONDS, names(name, partition, now), strict=True):
         for field, number in numbers.items():
             pipe.hincrby(hash_name, field, number)

@@ -18,7 +18,7 @@ from bridge.errors import BridgeError, ConfigError, clip
 
 __all__ = ["UMASK", "hold_directory", "make_private", "open_private", "tighten", "try_lock", "write_private"]
 
-#: For every file that a process of the bridge creates: for this user alone.
+#: Every file that a process of the bridge creates is for this user only.
 UMASK = 0o077
 #: What the bridge and its server write in `data_dir`; other files there are not ours to change.
 _OURS = ("api-token.*", "appendonlydir", "appendonlydir/*", "lock", "metrics", "server.*", "temp-*")
@@ -29,8 +29,8 @@ _REMEDY = "Remedy: give another bridge.data_dir, or change owner and mode (volum
 def hold_directory(data_dir: Path) -> Iterator[bool]:
     """Be the only `up` or `demo` of a data directory; yields whether the last one was killed.
 
-    Meanwhile the process creates files for this user alone. The kernel releases the lock when this process ends,
-    however it ends. Raises `BridgeError` that names the process that has it, `ConfigError` for an unsafe directory.
+    Meanwhile the process creates files for this user only. The kernel releases the lock when this process ends,
+    however it ends. Raises `BridgeError`, which names the process that has it, `ConfigError` for an unsafe directory.
     """
     umask = os.umask(UMASK)
     try:
@@ -64,11 +64,11 @@ def try_lock(descriptor: int) -> bool:
 
 
 def make_private(directory: Path) -> None:
-    """Create a directory for this user alone. One that exists must be this user's, and nobody else may write to it.
+    """Create a directory for this user only. One that exists must be this user's, and nobody else may write to it.
 
     Raises `ConfigError` for it, or for a directory above it that other users could change.
     """
-    # Both: a symbolic link must not be replaced, nor what it leads to.
+    # Check both: neither a symbolic link nor its target may be replaceable.
     for path in {directory.absolute(), directory.resolve()}:
         for above in reversed(path.parents):
             _require(above, own=False)
@@ -88,7 +88,7 @@ def make_private(directory: Path) -> None:
 def tighten(data_dir: Path) -> None:
     """Take other users' rights from what the bridge wrote there before, such as with an earlier version.
 
-    Raises `ConfigError` for a symbolic link, or for a file of another user, in the place of one of its own files.
+    Raises `ConfigError` for a symbolic link, or for a file of another user, in place of one of its own files.
     """
     for pattern in _OURS:
         for path in data_dir.glob(pattern):
@@ -101,10 +101,10 @@ def tighten(data_dir: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file of this user (or root's) for this user alone; its descriptor.
+    """Open a file of this user (or root's) for this user only; returns its descriptor.
 
     Raises `ConfigError` for a symbolic link, something that is not a file, or a file that others own or may write;
-    `OSError` as `os.open`.
+    `OSError` like `os.open`.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
@@ -123,7 +123,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file for this user alone. Raises as `open_private`."""
+    """Write a file for this user only. Raises the errors of `open_private`."""
     with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
         file.write(text)
 
@@ -144,7 +144,7 @@ def _problem(status: os.stat_result, *, own: bool) -> str | None:
         return f"belongs to user {status.st_uid}, not to {user}"
     if stat.S_ISLNK(status.st_mode):
         return None  # a link has no mode of its own
-    # In a sticky directory, such as /tmp, nobody can replace what belongs to somebody else.
+    # In a sticky directory, such as /tmp, users cannot replace what belongs to others.
     sticky = bool(status.st_mode & stat.S_ISVTX) and not own
     others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid))
     if others and not sticky:

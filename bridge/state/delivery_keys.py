@@ -103,7 +103,7 @@ def replay_job(ident: str) -> str:
 
 
 def replay_progress(ident: str, partition: int) -> str:
-    """Hash: how far a replay job came in a partition, and its counts, by subscription; `epoch` counts erasures."""
+    """Hash: how far a replay job got in a partition, and its counts, by subscription; `epoch` counts erasures."""
     return f"ab:{{{partition}}}:replay:{ident}"
 
 

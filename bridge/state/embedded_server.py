@@ -1,6 +1,6 @@
 """The bundled Redis-compatible server: finds the binary, starts it with our own durable configuration, ends it.
 
-Who else runs, and in which order everything stops, is in `bridge/runtime/supervisor.py`.
+The other processes, and the order in which everything stops, are in `bridge/runtime/supervisor.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["DURABLE", "EmbeddedServer", "server_binary"]
 #: How long a new server may be silent, and how long a stopping one may take. One that says LOADING may take any time.
 _SILENT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
-#: How long a server may take to end whose keeper has seen that its parent is gone. Afterwards it is adopted.
+#: How long a server may take to end after its keeper has seen that its parent is gone. After that it is adopted.
 _ENDING_SECONDS = 3.0
 
 _CUT = "ends before the last entry of the journal that this bridge had stored, so it was cut or is an older copy"
@@ -90,8 +90,8 @@ def server_binary() -> Path:
 class EmbeddedServer:
     """One server per data directory, run by a keeper, which ends it when this process ends, however it ends.
 
-    A server whose keeper was killed too goes on alone; the next start adopts it. The server process itself holds a lock
-    on `server.lock` (an inherited descriptor): as long as it lives, the lock says so, whatever became of its parent,
+    A server whose keeper was killed too keeps running; the next start adopts it. The server process itself holds a lock
+    on `server.lock` (an inherited descriptor): as long as it lives, the lock shows it, whatever became of its parent,
     its socket or its pid file. `data_dir` must be held (`data_directory.hold_directory`).
     """
 
@@ -119,7 +119,7 @@ class EmbeddedServer:
         self.state_url, self.broker_url = addresses(self.data_dir)
         if self._accept_empty:
             forget_use(self.data_dir)
-        # A server that runs may be about to end: its keeper has just seen its parent end.
+        # A running server may be about to end: its keeper has just seen its parent end.
         adopted = self.running() and not self._ends_within(_ENDING_SECONDS)
         if adopted:
             try:
@@ -148,7 +148,7 @@ class EmbeddedServer:
             return not try_lock(file.fileno())
 
     def stop(self) -> None:
-        """End it in good order; nothing acknowledged is lost even if it has to be killed.
+        """Shut it down cleanly; nothing acknowledged is lost even if it has to be killed.
 
         Raises `StateUnavailable` for a server that was not started here and does not answer.
         """
@@ -164,9 +164,9 @@ class EmbeddedServer:
         raise BridgeError(f"embedded server of {self.data_dir}: process {pid} still runs after SIGKILL")
 
     def pid(self) -> int | None:
-        """Process id of the running server, as it says itself; None if none runs.
+        """Process id of the running server, as it reports itself; None if none runs.
 
-        `server.pid` is not believed: it may be stale, or written by somebody else. Raises `StateUnavailable` if the
+        `server.pid` is not trusted: it may be stale, or written by somebody else. Raises `StateUnavailable` if the
         server does not answer.
         """
         if not self.running():
@@ -181,7 +181,7 @@ class EmbeddedServer:
             raise self._does_not_answer(error) from error
 
     def _end_keeper(self) -> None:
-        """The keeper ends the server, unless it was killed itself."""
+        """End the keeper, which ends the server unless the keeper was killed."""
         if self._keeper is not None and self._keeper.stdin is not None:
             self._keeper.stdin.close()
             self._keeper.wait(_STOP_SECONDS * 2)
@@ -196,7 +196,7 @@ class EmbeddedServer:
         return True
 
     def _start_new(self) -> None:
-        """Raises `BridgeError` when the data of a used directory is gone, or a part of it."""
+        """Raises `BridgeError` when all or part of the data of a used directory is gone."""
         used = was_used(self.data_dir)
         if used and not (self.data_dir / "appendonlydir").is_dir():
             raise lost_data(self.data_dir)
@@ -223,10 +223,10 @@ class EmbeddedServer:
         ):
             # Waits at most for another process that only checks whether a server runs.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # A session of its own: Ctrl-C must reach the supervisor alone, which stops the server last.
+            # A session of its own: Ctrl-C must reach only the supervisor, which stops the server last.
             self._keeper = subprocess.Popen(  # noqa: S603 - our own binary and file
                 kept([str(binary), str(configuration)], patience=_STOP_SECONDS),
-                # Never written to: its end is the signal.
+                # Never written to: its closing is the signal.
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -268,7 +268,7 @@ class EmbeddedServer:
                 time.sleep(0.02)
 
     def _client(self) -> redis.Redis:
-        # No retries inside: it would repeat each question ten times, and who asks repeats it anyway.
+        # No retries inside: each question would be repeated ten times, and callers repeat it anyway.
         return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
     def _does_not_answer(self, error: redis.RedisError) -> StateUnavailable:
@@ -279,7 +279,7 @@ class EmbeddedServer:
 
     def _did_not_start(self) -> BridgeError:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        # "# " marks a warning in the server's log; what it says last before it ends is the reason.
+        # "# " marks a warning in the server's log; the last one before it ends is the reason.
         telling = [line for line in lines if " # " in line] or [line for line in lines if line.strip()] or ["no log"]
         reason = telling[-1].rpartition(" # ")[2]
         remedy = "see that file"

@@ -1,4 +1,4 @@
--- end_repartition: everything remembered is where it belongs.
+-- end_repartition: record that everything remembered is where it belongs.
 --
 -- KEYS  1 ab:bridge
 -- ARGV  1 the epoch that has ended   2 UNIX seconds

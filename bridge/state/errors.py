@@ -16,7 +16,7 @@ from bridge.state.confirming_client import Unconfirmed
 
 __all__ = ["state_errors", "state_problem"]
 
-#: Errors in scripts that are the server's state and pass: memory, role, disk, loading, rights, damaged keys,
+#: Errors in scripts that come from the server's state and may pass: memory, role, disk, loading, rights, damaged keys,
 #: slots that move.
 _STATE_CODES = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|NOAUTH|NOPERM|WRONGTYPE|UNKILLABLE"
@@ -28,15 +28,15 @@ _IN_SCRIPT = re.compile(r"\buser_script\b|\bRunning script\b", re.IGNORECASE)
 
 @contextmanager
 def state_errors() -> Iterator[None]:
-    """Any trouble of the state server as `StateUnavailable`: the one place where redis-py's errors are translated."""
+    """Any problem of the state server as `StateUnavailable`: the one place where redis-py's errors are translated."""
     try:
         yield
     except redis.DataError:
-        # An argument of ours that no command can hold: never sent, and sent again it would fail again.
+        # An argument of ours that no command can hold: it was never sent, and a retry would fail again.
         raise
     except redis.ResponseError as error:
         if _is_fault_of_script(error):
-            # Likewise ours: the state server is there, and the same call would fail again.
+            # Our fault, too: the state server answers, and the same call would fail again.
             raise
         raise _unavailable(error) from error
     except redis.RedisError as error:
@@ -46,7 +46,7 @@ def state_errors() -> Iterator[None]:
 def _unavailable(error: redis.RedisError) -> StateUnavailable:
     if isinstance(error, Unconfirmed):
         return StateUnavailable(f"state server: {error}", reason="unconfirmed")
-    # The text of a server error names commands and limits, not data; clipped all the same.
+    # The text of a server error names commands and limits, not data; clipped anyway.
     text = f"{type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
     return StateUnavailable(f"state server: {state_problem(error) or text}")
 

@@ -1,4 +1,4 @@
-"""Keys that end by themselves, such as heartbeats, on a state server whose clock may be set back."""
+"""Keys that expire, such as heartbeats, on a state server whose clock may be set back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NO_KEY = -2
 
 
 def exists_for(client: redis.Redis, key: str, longest: float = LONGEST_HEARTBEAT) -> bool:
-    """Whether a key exists, which is never set for more than `longest` seconds. Raises the errors of redis-py.
+    """Whether a key exists that is never set for more than `longest` seconds. Raises the errors of redis-py.
 
-    One that ends later was set before the clock was set back, maybe by a process that is dead: it gets `longest`.
+    A key that expires later was set before the clock was set back, perhaps by a dead process: it now gets `longest`.
     """
     left, milliseconds = client.pttl(key), int(longest * 1000)
     if left > milliseconds:

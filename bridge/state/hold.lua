@@ -6,7 +6,7 @@
 
 local holder = redis.call("GET", KEYS[1])
 if holder and holder ~= ARGV[1] then
-  -- It ends later than a lease can: the clock was set back. A holder that is alive renews it.
+  -- It expires later than a lease can: the clock was set back. A holder that is alive renews it.
   if redis.call("PTTL", KEYS[1]) > tonumber(ARGV[2]) then redis.call("PEXPIRE", KEYS[1], ARGV[2]) end
   return 0
 end

@@ -1,7 +1,7 @@
 """Runs a program, and ends it when its own standard input closes. A script that uses only the standard library.
 
 `keeper.py SECONDS PROGRAM ARGUMENTS...`: the standard input is a pipe from the parent, which the kernel closes when the
-parent ends, however it ends. Then the program gets SIGTERM and, SECONDS later, SIGKILL. For programs that do not watch
+parent ends, however it ends. The program then gets SIGTERM and, SECONDS later, SIGKILL. For programs that do not watch
 their parent themselves; unlike a parent-death signal this works on macOS too.
 """
 

@@ -1,8 +1,7 @@
-"""Every Redis key of the bridge; those of access and of deliveries are in files of their own. No other
-module contains one.
+"""Every Redis key of the bridge; those of access and of deliveries have their own files. No other module contains one.
 
 Keys of one partition share the hash tag `{p}`, those of one source `{source}`: one script uses all of them, on a
-cluster too. A source may be called as a partition is numbered: no word behind the tag is used for both.
+cluster too. A source's name may look like a partition's number, so no word after the tag is used for both.
 """
 
 from __future__ import annotations
@@ -51,17 +50,17 @@ __all__ = [
 
 #: Hash of what is fixed at the first start: `name`, `partitions`; and `layout`, the version of these names (layout.py).
 BRIDGE = "ab:bridge"
-#: String, always empty: written behind what replicas are to confirm (confirming_client.py).
+#: String, always empty: written after what replicas are to confirm (confirming_client.py).
 CONFIRMED = "ab:confirmed"
 
 
 def confirmed_on_node(number: int) -> str:
-    """The same on a cluster, where each node has one of its own: `number` is chosen so that its slot is there."""
+    """The same on a cluster, where each node has its own: `number` is chosen so that the key's slot is on that node."""
     return f"{CONFIRMED}:{number}"
 
 
 def idempotent_call(digest: str) -> str:
-    """String with an expiry: what a POST with an `Idempotency-Key` was answered, JSON."""
+    """String with an expiry: the answer to a POST with an `Idempotency-Key`, JSON."""
     return f"ab:call:{digest}"
 
 
@@ -101,7 +100,7 @@ def counts(partition: int, number: int, step: str = "") -> str:
 
 
 def delivery_counts(partition: int, number: int, step: str = "") -> str:
-    """Hash `<subscription>|<outcome>` -> number; one each as `counts`."""
+    """Hash `<subscription>|<outcome>` -> number; one for each step, as in `counts`."""
     return f"ab:{{{partition}}}:delivered:{step}{number}"
 
 
@@ -116,7 +115,7 @@ def cursor_history(source: str) -> str:
 
 
 def cursor_items(source: str) -> str:
-    """Set: the streams of a source that are one for each listed item, and may have a position."""
+    """Set: the streams of a source that belong to a listed item and may have a position."""
     return f"ab:{{{source}}}:cursors"
 
 
@@ -201,7 +200,7 @@ def subscriptions() -> str:
 
 
 def stuck_reading(source: str) -> str:
-    """String with an expiry: JSON of a worker's thread that hangs while it reads from the source."""
+    """String with an expiry: JSON about a worker's thread that hangs while reading from the source."""
     return f"ab:{{{source}}}:stuck"
 
 
@@ -236,7 +235,7 @@ def reconciliations(source: str) -> str:
 
 
 def failed_reconciliations(source: str) -> str:
-    """Hash with an expiry: night -> number of its reconciliations that ended at a fault of the vendor."""
+    """Hash with an expiry: night -> number of its reconciliations that a fault of the vendor ended."""
     return f"ab:{{{source}}}:reconciled:failed"
 
 

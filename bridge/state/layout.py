@@ -1,4 +1,4 @@
-"""The version of the names of keys in the state server, its layout; `upgrade.py` raises it.
+"""The layout of the state server, which is the version of its key names; `upgrade.py` raises it.
 
 Layout 2 gives all keys that one script touches one hash tag, layout 3 finds partitions by digest (partitions.py). A
 process works with both: only a new state has layout 3. It upgrades layout 1 to 2 while no other process runs, and
@@ -28,7 +28,7 @@ __all__ = [
     "stored_layout",
 ]
 
-#: The layout that a new state gets, and all that processes of this version work with.
+#: The layout that a new state gets, and all layouts that processes of this version work with.
 LAYOUT = 3
 LAYOUTS = (2, LAYOUT)
 #: Its field in `keys.BRIDGE`.
@@ -88,7 +88,8 @@ def stored_layout(client: redis.Redis) -> int | None:
 
 
 def require_layout(client: redis.Redis) -> None:
-    """For commands beside the server: raises `ConfigError` unless we work with its layout or it holds no bridge yet.
+    """For commands that run next to the processes: raises `ConfigError` unless this version works with the state's
+    layout, or the state holds no bridge yet.
 
     Raises `StateUnavailable`.
     """

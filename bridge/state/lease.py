@@ -1,4 +1,4 @@
-"""A lease: who alone may do something now."""
+"""A lease: the exclusive right to do something now."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ __all__ = ["Lease"]
 
 
 class Lease:
-    """Who alone may do `name` now. It ends by itself after `seconds` without `hold`, so a killed holder blocks nobody
-    for longer. A holder that slept through the end may run beside the next one: what it guards must bear that."""
+    """The exclusive right to do `name` now. It expires after `seconds` without `hold`, so a killed holder blocks nobody
+    for longer. A holder that slept through the expiry may run at the same time as the next one: what the lease guards
+    must tolerate that."""
 
     def __init__(self, client: redis.Redis, name: str, token: str, *, seconds: float) -> None:
         self._hold = scripts.register(client, __file__, "hold")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 __all__ = ["NegativeCache"]
 
-#: Share of the lifetime after which one caller asks again; the rest is time for its answer.
+#: Share of the lifetime after which one caller asks again; the rest is time for the answer.
 _REFRESH_AFTER = 0.9
 
 
 class NegativeCache:
     """Which sources are known to be empty, each for `seconds` after the query. Moments are UNIX seconds.
 
-    Shortly before the end one caller is told to ask again while the others still get the cached answer: otherwise a
-    hundred webhooks at the same moment would all send the same query as soon as the time is over.
+    Shortly before an entry expires, one caller is told to ask again while the others still get the cached answer.
+    Otherwise a hundred webhooks at the same moment would all send the same query as soon as it has expired.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -25,7 +25,7 @@ class NegativeCache:
     def is_known_empty(self, source: str, now: float) -> bool:
         """Whether the source is empty without asking. If False, the caller asks and calls `record`."""
         asked_at = self._asked_at.get(source)
-        # Before the query: the clock was set back, and the entry would last until it has caught up.
+        # `now` is before the query: the clock was set back, and the entry would last until the clock has caught up.
         if asked_at is None or not asked_at <= now < asked_at + self._seconds:
             return False
         if now < self._refresh_at[source]:

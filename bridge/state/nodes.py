@@ -41,13 +41,13 @@ def node_of(client: redis.Redis, key: str) -> redis.Redis:
 class Reach:
     """Which part of the state can be read. Methods raise the errors of redis-py."""
 
-    #: Where keys stand; None: on one server, of which whoever reads it finds out whether it answers.
+    #: Where keys are; None: on one server, and only reading it shows whether it answers.
     slots: SlotMap | None = None
     #: Primaries of a cluster that do not answer, and why.
     away: Mapping[Address, redis.RedisError] = field(default_factory=dict)
 
     def address_of(self, key: str) -> Address | None:
-        """The primary that holds a key; None on one server, and for a slot that no server of a cluster has."""
+        """The primary that holds a key; None for a single server, and for a slot that no server of a cluster has."""
         return None if self.slots is None else self.slots.holder(slot_of(encoded(key)))
 
     def has(self, key: str) -> bool:
@@ -66,7 +66,7 @@ class Reach:
         return [name for name in names if self.has(keys.paused(name))]
 
 
-#: All servers answer, as far as is known.
+#: As far as is known, all servers answer.
 EVERYTHING = Reach()
 
 
@@ -76,7 +76,7 @@ def read_reach(client: redis.Redis) -> Reach:
         return EVERYTHING
     away = _away(client)
     if away:
-        # Another server may have taken its place; and a connection that was kept from before may have been lost.
+        # Another server may have replaced it, or a kept connection may have been lost.
         client.map.refresh(client.map.version, suspect=next(iter(away)))
         away = _away(client)
     return Reach(client.map, away)

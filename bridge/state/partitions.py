@@ -1,10 +1,10 @@
 """Over how many partitions attempts are spread: where the memory and the events of each are, and under which field.
 
-Since layout 3 the digest of an attempt tells both, so that whoever walks through the memory knows where each field
+Since layout 3 the digest of an attempt determines both, so that a walk through the memory shows where each field
 belongs. In a state of layout 2 the partition is a checksum of the name, until it is repartitioned.
 
-`ab:bridge` has what holds now: `partitions`, and while what is remembered moves `from_partitions` and `from_layout`.
-Each change raises `epoch`, which stands in the memory of each partition too.
+`ab:bridge` has the current values: `partitions`, and, while memories move, `from_partitions` and `from_layout`. Each
+change raises `epoch`, which the memory of each partition has too.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Spread:
     epoch: int = 0
     #: While memories move: how they were spread before.
     before: Spread | None = None
-    #: Whether notices may be remembered as layout 2 did, under fields that do not tell whose they are.
+    #: Whether notices may be remembered as in layout 2, under fields that do not show which attempt they belong to.
     old_notices: bool = False
 
     def home(self, source: str, attempt_id: str, notice: str | None = None) -> Home:
-        """Of an attempt, or of a notice about it, which is in the same partition.
+        """The home of an attempt, or of a notice about it, which is in the same partition.
 
-        `notice`: what tells it from all others of its source.
+        `notice`: what distinguishes it from all others of its source.
         """
         field = attempt_field(source, attempt_id)
         own = field if notice is None else attempt_field(source, notice)
@@ -66,12 +66,12 @@ class Spread:
         return crc32(f"{source}/{attempt_id}".encode()) % self.partitions, own
 
     def earlier(self, source: str, attempt_id: str, notice: str | None = None) -> list[Home]:
-        """Where it may still be remembered from before; whoever looks there looks at its home last."""
+        """Where it may still be remembered from before; read its home after these."""
         if self.before is None and not (self.old_notices and notice is not None):
             return []
         homes = [] if self.before is None else [self.before.home(source, attempt_id, notice)]
         if self.old_notices and notice is not None:
-            # Whoever moves memories cannot know whose this one is, and takes it for that of an attempt.
+            # The mover cannot know which attempt this one belongs to, and moves it as if it were an attempt's.
             field = attempt_field(source, notice)
             homes += [(partition_of_field(field, each), field) for each in self._numbers()]
         home = self.home(source, attempt_id, notice)
@@ -83,9 +83,9 @@ class Spread:
 
 
 def read_spread(client: redis.Redis, *, configured: int) -> Spread | None:
-    """How the state spreads attempts, None if it holds no bridge yet. Raises `StateUnavailable`.
+    """How the state spreads attempts; None if it holds no bridge yet. Raises `StateUnavailable`.
 
-    `configured`: the number of bridge.yaml, where the state does not say.
+    `configured`: the number in bridge.yaml, used where the state has none.
     """
     with state_errors():
         values = cast("list[bytes | None]", client.hmget(keys.BRIDGE, _FIELDS))
@@ -102,7 +102,7 @@ def read_spread(client: redis.Redis, *, configured: int) -> Spread | None:
 
 
 class Partitions:
-    """What `read_spread` has found, remembered until a later epoch is met. Any thread may use it."""
+    """What `read_spread` has found, remembered until a later epoch is seen. Any thread may use it."""
 
     def __init__(self, client: redis.Redis, served: int) -> None:
         """`served`: partitions that the processes serve, `bridge.partitions`."""
@@ -125,7 +125,7 @@ class Partitions:
         return spread or Spread(self.served)
 
     def reload(self) -> None:
-        """Read it again at the next call: something moved."""
+        """Read it again at the next call, because something has moved."""
         self._spread = None
 
     def with_events(self, source: str, attempt_id: str) -> list[int]:

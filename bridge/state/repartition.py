@@ -1,4 +1,4 @@
-"""The change of the number of partitions, and how far the move of what is remembered has come; in `ab:bridge`."""
+"""The change of the number of partitions, and how far the move of what is remembered has got; in `ab:bridge`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LEASE_SECONDS = 10.0
 class Move:
     """A change of the number of partitions; times are UNIX seconds."""
 
-    #: Over how many attempts are spread now, and how many may have events.
+    #: Number of partitions over which attempts are spread now, and number of those that may have events.
     partitions: int
     width: int
-    #: `never`: the number was not changed yet.
+    #: `never`: the number has not been changed yet.
     state: str = NEVER
-    #: While memories move: over how many attempts were spread before, else None.
+    #: While memories move: the number of partitions before, else None.
     before: int | None = None
     #: Where the mover is: partition and bucket.
     partition: int = 0
@@ -36,7 +36,7 @@ class Move:
     moved: int = 0
     begun: float | None = None
     seen: float | None = None
-    #: That of the partitions: each change has one of its own.
+    #: The epoch of the partitions: each change has its own.
     epoch: int = 0
 
 
@@ -44,7 +44,7 @@ class Repartition:
     """Begins, stops and follows the change. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis, *, configured: int) -> None:
-        """`configured`: `bridge.partitions`, for a state that does not say."""
+        """`configured`: `bridge.partitions`, used where the state has no number."""
         self._client, self._configured = client, configured
         self._begin = scripts.register(client, __file__, "begin_repartition")
         self._save = scripts.register(client, __file__, "save_repartition")
@@ -52,7 +52,7 @@ class Repartition:
         self._end = scripts.register(client, __file__, "end_repartition")
 
     def read(self) -> Move:
-        """How it stands."""
+        """The change as it is now."""
         with state_errors():
             values = cast("list[bytes | None]", self._client.hmget(keys.BRIDGE, _FIELDS))
         fields = {name: value.decode() for name, value in zip(_FIELDS, values, strict=True) if value is not None}
@@ -77,20 +77,20 @@ class Repartition:
             return bool(self._begin(keys=[keys.BRIDGE], args=[number, LAYOUT, self._configured, f"{now:.3f}"]))
 
     def change(self, state: str, to: str) -> bool:
-        """Stop the mover or let it go on; False if the state is another one by now."""
+        """Stop the mover or let it go on; False if it is in another state now."""
         with state_errors():
             return bool(self._change(keys=[keys.BRIDGE], args=[state, to]))
 
     def lease(self, token: str) -> Lease:
-        """The right to move."""
+        """The right to move memories."""
         return Lease(self._client, "partitions", token, seconds=_LEASE_SECONDS)
 
     def save(self, epoch: int, partition: int, bucket: int, moved: int, *, now: float) -> None:
-        """Move the position, after everything before it is done; nothing if that change has ended meanwhile."""
+        """Move the position, after everything before it is done; does nothing if that change has ended."""
         with state_errors():
             self._save(keys=[keys.BRIDGE], args=[epoch, f"{partition}:{bucket}", moved, f"{now:.3f}"])
 
     def end(self, epoch: int, *, now: float) -> bool:
-        """Everything remembered is at its home; False if somebody else has said so."""
+        """Everything remembered is at its home; False if another process has recorded that already."""
         with state_errors():
             return bool(self._end(keys=[keys.BRIDGE], args=[epoch, f"{now:.3f}"]))

@@ -1,4 +1,4 @@
-"""Has the embedded server write its append-only file anew, without what was deleted."""
+"""Has the embedded server rewrite its append-only file, without what was deleted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["begin_rewrite", "is_rewriting", "last_rewrite_failed"]
 
 
 def begin_rewrite(client: redis.Redis) -> None:
-    """Begin a rewrite as commands; until the server starts again, every further rewrite is one too.
+    """Begin a rewrite in the form of commands, which every further rewrite has until the server starts again.
 
     In the other form, a copy of its memory, the file would hold deleted entries of streams: their bytes stay in memory
-    until their block is empty. A file of commands has none of them, nor has the memory of a server that loads it.
+    until their block is empty. A file of commands has no such bytes, nor does the memory of a server that loads it.
     Raises the errors of redis-py.
     """
     client.config_set("aof-use-rdb-preamble", "no")

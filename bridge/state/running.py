@@ -1,6 +1,6 @@
-"""The register of running processes: version, layouts, configuration; and requests to load that again. One hash.
+"""The register of running processes: version, layouts, configuration; and requests to reload. One hash.
 
-A process says every few seconds that it runs. One that has not for a while has ended.
+A process reports every few seconds. One that has not reported for a while has ended.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
     "versions_text",
 ]
 
-#: Outcomes of a request; any other text says why the new file was refused.
+#: Outcomes of a request; any other text is the reason why the new file was refused.
 LOADED, UNCHANGED, RESTARTING = "loaded", "unchanged", "restarting"
-#: A process reports every few seconds; one that has not for this long has ended.
+#: A process that has not reported for this long has ended.
 _SILENT_SECONDS = 15.0
-#: Except while it starts again.
+#: The same while it starts again.
 _RESTART_SECONDS = 180.0
 _FORGET_SECONDS = 3600.0
 _REQUEST = b"request"
@@ -46,7 +46,7 @@ def process_id(name: str, pid: int | None = None) -> str:
 
 
 def last_beats(client: redis.Redis, names: Collection[str]) -> list[bytes | redis.RedisError | None]:
-    """The heartbeat of each part of the bridge, or why it is not known: on a cluster, its server may be away.
+    """The heartbeat of each part of the bridge, or why it is not known: on a cluster its server may be away.
 
     Raises the errors of redis-py.
     """
@@ -61,12 +61,12 @@ class Running:
     """One running process. Times are UNIX seconds."""
 
     process: str
-    #: Of its configuration: the beginning of the SHA-256 of the file.
+    #: The beginning of the SHA-256 of its configuration file.
     digest: str = ""
     #: Since when it runs with this version and this configuration.
     loaded_at: float = 0.0
     seen_at: float = 0.0
-    #: Its version of the bridge; empty: one that did not say so yet.
+    #: Its version of the bridge; empty: it is of a version that did not report it yet.
     version: str = ""
     #: The layouts of the state that it can work with; empty: only the one that it started with.
     layouts: tuple[int, ...] = ()
@@ -81,13 +81,13 @@ class Running:
 
 
 class RunningProcesses:
-    """Over a client of the state server. All methods raise the errors of redis-py."""
+    """The register, over a client of the state server. All methods raise the errors of redis-py."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def report(self, process: str, digest: str, loaded_at: float, now: float) -> int:
-        """Say that the process runs with this configuration. Returns the number of the last request."""
+        """Report that the process runs with this configuration. Returns the number of the last request."""
         members = {"digest": digest, "loaded_at": loaded_at, "seen_at": now}
         value = json.dumps({**members, "version": __version__, "layouts": LAYOUTS})
         pipe = self._client.pipeline(transaction=False)
@@ -96,10 +96,10 @@ class RunningProcesses:
         return int(pipe.execute()[1] or 0)
 
     def answer(self, process: str, request: int, outcome: str) -> None:
-        """Say what became of a request, or of a signal since that request.
+        """Report what became of a request, or of a signal since that request.
 
-        Several server processes of web pass one request on: to the second one the new file is unchanged, which does not
-        replace what the first one was answered.
+        Several server processes of web pass the same request on: by the second time the file is unchanged, and that
+        answer does not replace the first one.
         """
         if outcome == UNCHANGED and self._accepted(process) == request:
             return
@@ -113,7 +113,7 @@ class RunningProcesses:
         return answer.request if stored is not None and answer.outcome in (LOADED, RESTARTING) else -1
 
     def leave(self, process: str) -> None:
-        """The process ends."""
+        """Remove the process, because it ends."""
         self._client.hdel(keys.configurations(), f"running:{process}", f"answer:{process}")
 
     def last_request(self) -> int:
@@ -125,7 +125,7 @@ class RunningProcesses:
         return int(self._client.hincrby(keys.configurations(), _REQUEST, 1))
 
     def read(self, now: float) -> list[Running]:
-        """The processes that run now, by name. Forgets those that have long ended."""
+        """The processes that run now, by name. Forgets those that ended long ago."""
         stored = cast("dict[bytes, bytes]", self._client.hgetall(keys.configurations()))
         processes = []
         for process, text in _of(stored, "running:"):
@@ -152,7 +152,7 @@ def versions_text(running: Sequence[Running]) -> str:
     return "; ".join(f"{version}: {', '.join(by_version[version])}" for version in sorted(by_version))
 
 
-#: Versions whose processes did not say theirs.
+#: Versions whose processes did not report theirs.
 _EARLIER = "an earlier version"
 
 

@@ -1,4 +1,4 @@
--- save_repartition: everything before this position is at its home.
+-- save_repartition: record that everything before this position is at its home.
 --
 -- KEYS  1 ab:bridge
 -- ARGV  1 epoch of the change   2 partition:bucket   3 memories moved since the last position   4 UNIX seconds

@@ -1,4 +1,4 @@
-"""The one loader of Lua: every script is a file beside the module that runs it."""
+"""The only loader of Lua: every script is a file next to the module that runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def register(
 ) -> Script:
     """The script `<name>.lua` beside `module`, the caller's `__file__`; call it with `keys` and `args`.
 
-    Several names make one script: the earlier files define the functions that the last one uses. `after`: files of
+    Several files make one script: the earlier files define the functions that the last one uses. `after`: files of
     such functions in other rooms. `read_only`: it has no command that writes.
     """
     before = after if isinstance(after, tuple) else (after,)

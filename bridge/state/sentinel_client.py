@@ -33,13 +33,14 @@ def sentinel_client(group: ServerGroup, options: Mapping[str, Any]) -> redis.Red
 
 class _PrimaryPool(SentinelConnectionPool):
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        """A connection to the primary as sentinels named it a second ago at most.
+        """A connection to the primary that sentinels named, at most a second ago.
 
-        A primary that was stalled, or replaced by hand, acknowledges for seconds what it drops as a replica.
+        A primary that was stalled, or replaced by hand, keeps acknowledging writes for seconds, and drops them when it
+        becomes a replica.
         """
         if self.sentinel_manager.is_due():
             try:
-                # Ends the idle connections if it is another one.
+                # Ends the idle connections if the primary has changed.
                 self.get_master_address()  # type: ignore[no-untyped-call]
             except MasterNotFoundError:
                 self.sentinel_manager.postpone()
@@ -48,12 +49,12 @@ class _PrimaryPool(SentinelConnectionPool):
 
 class _PrimaryConnection(SentinelManagedConnection):
     def connect(self) -> None:
-        """One attempt: commands are repeated by their caller, and both together would take longer than 3 s."""
+        """Try once: callers repeat commands, and retries at both levels would take longer than 3 s."""
         self._connect_retry()  # type: ignore[no-untyped-call]
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """An answer. One of a server that may be primary no longer ends the idle connections, and is an error of this
-        one: the next attempt asks the sentinels again."""
+        """Read an answer. One from a server that may no longer be the primary ends the idle connections, and is an
+        error of this one, so that the next call asks the sentinels again."""
         try:
             return Connection.read_response(self, *arguments, **options)
         except redis.ResponseError as error:

@@ -13,7 +13,7 @@ __all__ = ["ServerClock"]
 
 
 class ServerClock:
-    """The clock of this machine, corrected by its difference to the state server's; uncorrected before `sync`."""
+    """This machine's clock, corrected by its difference from the state server's; uncorrected before `sync`."""
 
     def __init__(self, now: Callable[[], float] = clock.now) -> None:
         self._now = now

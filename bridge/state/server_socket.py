@@ -1,4 +1,4 @@
-"""Where the embedded server of a data directory listens: in it, or elsewhere where that path is too long."""
+"""Where the embedded server of a data directory listens: in that directory, or elsewhere if the path is too long."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["addresses", "is_embedded", "prepare_socket", "socket_path"]
 
 #: A socket address holds 104 bytes on macOS and 108 on Linux, with the closing zero byte.
 _LONGEST_SOCKET_PATH = 103
-#: In `data_dir`: names the directory of the socket. No name that could be guessed: others could make it beforehand.
+#: In `data_dir`: names the directory of the socket. Its name cannot be guessed: otherwise others could create it first.
 _POINTER = "server.socket-directory"
 
 
 def socket_path(data_dir: Path) -> Path:
-    """The socket; a path too long to use where no server has been started yet, or where others could listen."""
+    """The path of the socket; one too long to use if no server has been started yet, or if others could listen."""
     plain = data_dir.resolve() / "server.sock"
     if len(os.fsencode(plain)) <= _LONGEST_SOCKET_PATH:
         return plain
@@ -28,7 +28,7 @@ def socket_path(data_dir: Path) -> Path:
 
 
 def prepare_socket(data_dir: Path) -> bool:
-    """Make the directory that `socket_path` needs; whether it was made now."""
+    """Make the directory that `socket_path` needs; returns whether it was made now."""
     if len(os.fsencode(data_dir.resolve() / "server.sock")) <= _LONGEST_SOCKET_PATH:
         return False
     recorded = _recorded(data_dir)
@@ -60,7 +60,7 @@ def _recorded(data_dir: Path) -> Path | None:
 
 
 def _is_private(directory: Path) -> bool:
-    """Whether it is there, this user's, and closed to others: a reboot empties /tmp, and somebody else may fill it."""
+    """Whether it exists, is this user's and closed to others: a reboot empties /tmp, and others may create it again."""
     try:
         result = os.lstat(directory)
     except OSError:

@@ -25,7 +25,7 @@ class SignInCode:
         self._redeem = scripts.register(client, __file__, "redeem_code")
 
     def make(self, token_digest: str) -> str:
-        """A new code, in place of the earlier one, for a session of the token with this SHA-256 in hex."""
+        """A new code, which replaces the earlier one, for a session of the token with this SHA-256 in hex."""
         code, key = secrets.token_urlsafe(32), keys.sign_in_code()
         with state_errors():
             pipeline = self._client.pipeline(transaction=True)
@@ -37,7 +37,7 @@ class SignInCode:
 
     def redeem(self, code: str) -> str | None:
         """The SHA-256 of its token, the first time; None for a code that was used, replaced, or never made."""
-        # A reply that was lost is asked for again: the same call may take the code twice.
+        # A call whose reply was lost is repeated: the same call may take the code twice.
         call = secrets.token_hex(8)
         with state_errors():
             token = cast("bytes | None", self._redeem(keys=[keys.sign_in_code()], args=[_digest(code), call]))

@@ -1,9 +1,9 @@
 """Records that are stored as JSON, whichever version of the bridge has written them.
 
-A later version may have added members. They are ignored; a class with a field `later` keeps them, for those who write
-its records back. An earlier version has not written what is new: every new field has a default. What is not a record of
-its kind concerns nothing but itself: `record_or_none` logs it once and leaves it out. A class with a field `raw` has
-there the bytes that a record was read from, for those who replace it only if it has not changed since.
+A later version may have added members. They are ignored; a class with a field `later` keeps them for writing the
+record back. An earlier version has not written new members, so every new field has a default. A value that is not a
+record of its kind affects only itself: `record_or_none` logs it once and leaves it out. A class with a field `raw`
+keeps the bytes that a record was read from, for replacing it only if it has not changed since.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["UnreadableRecord", "json_object", "read_record", "record_or_none", "
 _T = TypeVar("_T")
 #: Fields that are not members: those of a later version, and the bytes that the record was read from.
 _LATER, _RAW = "later", "raw"
-#: Larger numbers, NaN and infinity are none of ours.
+#: Larger numbers, NaN and infinity are never ours.
 _LARGEST = 2**63
 _NAMES: Mapping[str, str] = types.MappingProxyType({})
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class UnreadableRecord(ValueError):
-    """A stored value is not a record of its kind. The message names members, and no value: it may name a person."""
+    """A stored value is not a record of its kind. The message names members but no value, which may name a person."""
 
 
 def json_object(text: bytes | str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def read_record(kind: type[_T], text: bytes | str, *, names: Mapping[str, str] =
 def record_or_none(
     kind: type[_T], text: bytes | str, *, place: str, names: Mapping[str, str] = _NAMES, **given: Any
 ) -> _T | None:
-    """The record; None for a value that is none, which is logged once. `place`: where it is stored."""
+    """The record; None for a value that is not one, which is logged once. `place`: where it is stored."""
     try:
         return read_record(kind, text, names=names, **given)
     except UnreadableRecord as error:
@@ -72,7 +72,7 @@ def record_or_none(
 
 @lru_cache(maxsize=1024)
 def log_unreadable(place: str, problem: str) -> None:
-    """Say that a stored value cannot be read: once, because it may be read again every second."""
+    """Log that a stored value cannot be read: once, because it may be read again every second."""
     remedy = "if a later version has written it, run that one; otherwise delete it"
     _log.error("stored_record_unreadable", place=place, problem=problem, remedy=remedy)
 

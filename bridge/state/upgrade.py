@@ -1,4 +1,4 @@
-"""Raises the layout of the state once every running process can work with it, and lets processes start over it."""
+"""Raises the layout of the state once every running process can work with it, and checks it when a process starts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def unready(client: redis.Redis, layout: int, now: float) -> list[str]:
         running = RunningProcesses(client).read(now)
         beats = [bool(client.exists(keys.heartbeat(part))) for part in _PARTS]
     registered = [_described(each, stored) for each in running if layout not in (each.layouts or (stored,))]
-    # Earlier versions were not in the register: there is only the heartbeat of their part.
+    # Earlier versions are not in the register: only their part's heartbeat shows them.
     named = {each.name for each in running}
     silent = [part for part, beats_now in zip(_PARTS, beats, strict=True) if beats_now and part not in named]
     return registered + [f"{part} (an earlier version)" for part in silent]
@@ -65,7 +65,7 @@ def make_current(client: redis.Redis, token: str, now: float) -> None:
 
 
 def register(client: redis.Redis, process: str, digest: str, now: float) -> None:
-    """Put a process that starts into the register, after `make_current`. `digest`: of its configuration.
+    """Put a starting process into the register, after `make_current`. `digest`: of its configuration.
 
     Raises `StateUnavailable` if an upgrade has begun meanwhile, `ConfigError` if it has made a newer layout.
     """
@@ -87,7 +87,9 @@ class Unready(Exception):
 
 
 class Upgrade:
-    """The upgrade of a state to layout 2. Each key is renamed in one step, so whoever is killed is continued."""
+    """The upgrade of a state to layout 2. Each key is renamed in one step, so another process can
+    continue if this one is killed.
+    """
 
     def __init__(self, client: redis.Redis, token: str) -> None:
         """`token` identifies the process."""
@@ -147,7 +149,7 @@ class Upgrade:
                 return
 
     def _rename(self, old: str, new: str) -> bool:
-        """False if somebody has renamed it already."""
+        """Rename one key; False if another process has renamed it already."""
         before, after = (name.encode(errors="surrogateescape") for name in (old, new))
         with state_errors():
             try:

@@ -1,7 +1,7 @@
-"""What a data directory has held: a file beside the append-only file, which may be lost, emptied or cut.
+"""What a data directory has held: a file next to the append-only file, which may be lost, emptied or cut.
 
 A server that has forgotten published attempts would publish them again. The marker has the last entry of each journal,
-which only grows, also when entries are trimmed. The server answers when an entry is on disk, so an append-only file
+which only grows, even when entries are trimmed. The server answers once an entry is on disk, so an append-only file
 that ends before the marker was cut, or is an older copy.
 """
 
@@ -28,7 +28,7 @@ def was_used(data_dir: Path) -> bool:
 
 
 def record_use(data_dir: Path, client: redis.Redis) -> None:
-    """Write down how far its server is, if that holds a bridge. Raises `redis.RedisError`, `OSError`."""
+    """Record how far its server is, if it holds a bridge. Raises `redis.RedisError`, `OSError`."""
     if not client.exists(keys.BRIDGE):
         return
     partitions = int(client.hget(keys.BRIDGE, "partitions") or 1)
@@ -36,14 +36,14 @@ def record_use(data_dir: Path, client: redis.Redis) -> None:
     text = "\n".join([_HEAD, *(f"{partition} {end[0]}-{end[1]}" for partition, end in ends), ""])
     if text == _read(data_dir):
         return
-    # In whole or not at all: on a full disk the old one stays.
+    # Replaced as a whole or not at all: on a full disk the old one stays.
     beside = data_dir / f"{_NAME}.new"
     write_private(beside, text)
     beside.replace(data_dir / _NAME)
 
 
 def is_cut(data_dir: Path, client: redis.Redis) -> bool:
-    """Whether the server has less than was written down. Raises `redis.RedisError`, `OSError`."""
+    """Whether the server has less than was recorded. Raises `redis.RedisError`, `OSError`."""
     lines = map(_LINE.fullmatch, _read(data_dir).splitlines())
     return any(_end(client, int(line[1])) < (int(line[2]), int(line[3])) for line in lines if line)
 
@@ -61,7 +61,7 @@ def lost_data(data_dir: Path, what: str = "empty or missing, but this bridge has
 
 
 def _read(data_dir: Path) -> str:
-    """The marker; one of an earlier version, which has no entries, is as good as none here."""
+    """The marker; one of an earlier version, which has no entries, counts as none here."""
     try:
         return (data_dir / _NAME).read_text(errors="replace")
     except FileNotFoundError:

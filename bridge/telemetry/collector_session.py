@@ -1,7 +1,7 @@
 """POSTs to a collector: what the SDK's exporters use of a `requests.Session`, within one deadline.
 
 Not `requests`: in a web process, whose sockets gevent has replaced, urllib3 cannot open TLS. No proxies, no redirects;
-of an answer only the head is read.
+only the head of an answer is read.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["CollectorSession"]
 
 _CONNECT_SECONDS = 5.0
 _CHUNK = 16 * 1024
-#: For a call without a time-out, seconds.
+#: Time-out of a call that is given none, seconds.
 _DEFAULT_SECONDS = 10.0
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """What the SDK reads of a `requests.Response`."""
+    """The part of a `requests.Response` that the SDK reads."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -50,7 +50,7 @@ class CollectorSession(requests.Session):
         self.problem = ""
 
     def request(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]  # what the SDK uses of it
-        """Raises `requests.ConnectionError` without an answer; the SDK repeats that call."""
+        """Raises `requests.ConnectionError` without an answer; the SDK then repeats the call."""
         seconds = options.get("timeout") or _DEFAULT_SECONDS
         try:
             answer = self._exchange(method, urlsplit(url), options["headers"], options["data"], seconds)

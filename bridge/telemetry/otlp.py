@@ -1,7 +1,7 @@
 """Spans by the OpenTelemetry SDK, exported over OTLP. Import it only where telemetry is on.
 
-A collector that is away, slow or hostile costs spans and nothing else: they wait in a bounded queue, a thread of its
-own sends them, and what the collector answers is not read.
+A collector that is away, slow or hostile costs spans and nothing else: they wait in a bounded queue, a separate
+thread sends them, and the collector's answers are not read.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from bridge.telemetry.tracing import Attributes, Span, failure_word, valid_trace
 
 __all__ = ["SCOPE", "Outcomes", "SdkTracer", "problem_of_exporting", "resource_of", "silence_sdk"]
 
-#: Name of the service, and of what makes its spans and metrics.
+#: Name of the service, and of the scope of its spans and metrics.
 SCOPE = "attempt-bridge"
-#: For the trial of `doctor`, seconds.
+#: Time-out of `doctor`'s trial, seconds.
 _TRIAL_SECONDS = 3.0
 _KINDS = {kind.name: kind for kind in SpanKind}
 
@@ -141,7 +141,7 @@ def _context_from(traceparent: str) -> SpanContext | None:
 
 
 def resource_of(process: str, bridge: str, instance: str, *, named: bool) -> Resource:
-    """Who exports. `named`: the environment names the service."""
+    """The resource that identifies the exporting process. `named`: the environment names the service."""
     attributes: dict[str, str | int] = {
         "service.version": __version__,
         "service.instance.id": instance,
@@ -154,7 +154,7 @@ def resource_of(process: str, bridge: str, instance: str, *, named: bool) -> Res
 
 
 class Outcomes:
-    """Logs when exporting begins to fail and when it works again: one line each, however long it lasts."""
+    """Logs when exporting begins to fail and when it works again: one line each, however long the failure lasts."""
 
     def __init__(self, what: str, session: CollectorSession) -> None:
         self._what = what
@@ -199,7 +199,7 @@ class _Exporter(SpanExporter):
 
 
 def problem_of_exporting(what: str) -> str:
-    """Why a collector does not take `traces` or `metrics`; empty if it does. Sends none; takes some seconds at most."""
+    """Why a collector does not take `traces` or `metrics`; empty if it does. Sends no data; may take some seconds."""
     silence_sdk()
     session = CollectorSession()
     if what == "traces":
@@ -211,5 +211,5 @@ def problem_of_exporting(what: str) -> str:
 
 
 def silence_sdk() -> None:
-    """The SDK logs a line for each export that fails, with the collector's words; `Outcomes` logs for it."""
+    """Silence the SDK, which logs a line for each failed export with the collector's words; `Outcomes` logs instead."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)

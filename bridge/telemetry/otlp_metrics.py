@@ -51,14 +51,14 @@ class MetricSource:
     resource: Resource
     #: Where they are read.
     collector: Collector
-    #: UNIX seconds since when counters count; 0: they were counted before, by other processes too.
+    #: UNIX seconds at which counters began; 0: they began earlier, in other processes too.
     since: float = 0.0
     #: Whether this process is to export them now.
     is_ours: Callable[[], bool] = lambda: True
 
 
 class PeriodicMetrics:
-    """Exports in a thread of its own, until `shutdown`. `in_thread`: as in `bridge.telemetry.otlp.SdkTracer`."""
+    """Exports in its own thread, until `shutdown`. `in_thread`: as in `bridge.telemetry.otlp.SdkTracer`."""
 
     def __init__(
         self,
@@ -122,8 +122,8 @@ def otlp_metrics(families: Iterable[Family], *, since: float, now: float) -> Ite
 
 
 def _points(family: Family, times: tuple[int, int], suffix: str) -> list[NumberDataPoint]:
-    # Beside these a counter may have samples `_created`, which are not values. Some values are booleans, which the
-    # protocol does not know as numbers.
+    # Besides these a counter may have `_created` samples, which are not values. Some values are booleans, which the
+    # protocol does not treat as numbers.
     name = family.name + suffix
     return [NumberDataPoint(each.labels, *times, float(each.value)) for each in family.samples if each.name == name]
 
@@ -138,7 +138,7 @@ def _histogram_points(family: Family, times: tuple[int, int]) -> list[HistogramD
 
 
 def _histogram_point(labels: dict[str, str], values: dict[str, float], times: tuple[int, int]) -> HistogramDataPoint:
-    # Prometheus counts what is in a bucket or below it, OTLP what is in it.
+    # A Prometheus bucket counts everything up to its bound, an OTLP bucket only what is in it.
     buckets = sorted((float(le), count) for le, count in values.items() if not le.startswith("_"))
     below = (0.0, *(count for _, count in buckets))
     return HistogramDataPoint(

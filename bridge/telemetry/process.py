@@ -1,4 +1,4 @@
-"""Telemetry of one process: begun after its last fork, ended within a bound."""
+"""Telemetry of one process: begun after its last fork, ended within a bounded time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _directly(call: Callable[[], _Result]) -> _Result:
 class ExportedMetrics:
     """Metrics to export."""
 
-    #: Of this process alone.
+    #: Of this process only.
     own: Collector
     #: The same from every process.
     shared: Collector

@@ -1,6 +1,6 @@
 """Whether this process exports telemetry, and what: the standard variables of OpenTelemetry. Pure.
 
-The SDK reads the same variables itself, and more of them; what it would guess or ignore is refused here.
+The SDK reads the same variables itself, and more of them; what the SDK would guess or ignore is refused here.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Telemetry:
     metrics: str
     #: Seconds between two exports of metrics.
     interval: float
-    #: The environment gives a name of the service.
+    #: Whether the environment names the service.
     names_service: bool
 
 
 def telemetry_of(environment: Mapping[str, str]) -> Telemetry | None:
-    """What to export: what has an endpoint, and no OTEL_SDK_DISABLED or exporter `none`. None: nothing at all.
+    """What to export: signals with an endpoint, unless OTEL_SDK_DISABLED or exporter `none` is set. None: nothing.
 
     Raises `ConfigError` with every variable that cannot be used, and if the optional dependency is missing.
     """
@@ -128,7 +128,7 @@ def _number(text: str) -> float:
 
 
 def _place(address: str) -> str:
-    """Scheme, host and port of an address; empty if it has no such."""
+    """Scheme, host and port of an address; empty if it has none."""
     try:
         parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""

@@ -1,4 +1,4 @@
-"""Spans of the bridge's own, one line where something is traced. Imports no OpenTelemetry.
+"""The bridge's own spans, in one line wherever something is traced. Does not import OpenTelemetry.
 
 While nothing is traced, `start` returns one object whose methods do nothing. Attributes are configured names, fixed
 words, numbers and event ids: never a person, a body, an address with a path, or the text of an exception.
@@ -118,7 +118,7 @@ _tracer: Tracer | None = None
 
 def use(tracer: Tracer | None) -> None:
     """Trace with `tracer` from now on; None: no longer. For the whole process."""
-    # Like logging: every room asks for it, so it is one per process.
+    # As with logging: every room uses it, so there is one per process.
     global _tracer
     _tracer = tracer
 
@@ -133,7 +133,7 @@ def start(
 ) -> Span:
     """Begin a span below `parent` (a traceparent), or below the current span; `root`: of a trace of its own.
 
-    `link`: a traceparent that others have sent. It is named in the span if it is well-formed, and nothing follows it.
+    `link`: a traceparent that others have sent. If it is well-formed, the span links to it, but does not continue it.
     """
     if _tracer is None:
         return _UNTRACED
@@ -141,12 +141,12 @@ def start(
 
 
 def current() -> Span:
-    """The span within which this is called; without one, a span that takes everything and exports nothing."""
+    """The span within which this is called; without one, a span that accepts every call and exports nothing."""
     return _UNTRACED if _tracer is None else _tracer.current()
 
 
 def current_ids() -> tuple[str, str] | None:
-    """(trace id, span id) of the current span, for a line of a log; None without one."""
+    """(trace id, span id) of the current span, for a log line; None without one."""
     traceparent = current().traceparent
     if not valid_traceparent(traceparent):
         return None
@@ -177,7 +177,7 @@ def traceparent_of(event: bytes) -> str:
     """The traceparent of what published an event; empty without one, and while nothing is traced."""
     if _tracer is None:
         return ""
-    # Within a text of JSON these bytes cannot occur: its quotes are escaped.
+    # These bytes cannot occur within a JSON string: its quotes are escaped.
     end = event.find(_DATA)
     match = _IN_EVENT.search(event, max(0, end - 80), end) if end > 0 else None
     return match[1].decode() if match else ""
@@ -189,5 +189,5 @@ def valid_traceparent(text: str) -> bool:
 
 
 def failure_word(error: BaseException) -> str:
-    """What a span says of an exception: the fixed reason of our own, the class of any other. Never its text."""
+    """What a span records about an exception: the fixed reason of our own, the class of any other. Never its text."""
     return error.reason if isinstance(error, BridgeError) else type(error).__name__

@@ -1,1 +1,1 @@
-"""A cluster of state servers behind one client: who holds which slot, and what is sent where."""
+"""A cluster of state servers behind one client: which node holds which slot, and what is sent where."""

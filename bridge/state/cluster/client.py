@@ -1,6 +1,6 @@
 """A client of a cluster with the methods of `redis.Redis`: each command goes to the node that holds its key.
 
-It knows where keys stand and asks no node for that: a node that hangs delays only those who need its keys. What runs
+It knows where keys are without asking a node, so a node that hangs delays only callers that need its keys. What runs
 on one node, such as scripts, transactions and reads of consumer groups, goes through a plain client of that node.
 """
 
@@ -27,12 +27,12 @@ from bridge.state.cluster.slot_map import LOST, Address, SlotMap
 
 __all__ = ["ClusterClient"]
 
-#: A command that nodes refuse because slots are moving is sent again for so long, seconds.
+#: A command that nodes refuse because slots are moving is sent again for this long, seconds.
 DEADLINE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
-#: To ask a node for the map of slots.
+#: Time-out of asking a node for the map of slots.
 _MAP_SECONDS = 0.5
-#: Redirections of one command at most; a cluster that is consistent needs one or two.
+#: Most redirections of one command; a consistent cluster needs one or two.
 _REDIRECTIONS = 5
 _T = TypeVar("_T")
 
@@ -40,8 +40,8 @@ _T = TypeVar("_T")
 class ClusterClient(redis.Redis):
     """A client of all primaries of a cluster. Thread-safe; it connects on first use.
 
-    Keys of several slots cannot be in one command, script or transaction, but in one pipeline without transaction, and
-    in one XREAD. A command without a key is answered by any primary.
+    Keys of several slots cannot be in one command, script or transaction, but they can be in one pipeline without
+    transaction, and in one XREAD. A command without a key is answered by any primary.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ClusterClient(redis.Redis):
     ) -> None:
         """`hosts`: some nodes. `node_options`: of the client of each node, without host and retries.
 
-        `retries`: how often a command is repeated whose reply was lost. One that a node has refused is always repeated.
+        `retries`: how often a command whose reply was lost is repeated. One that a node has refused is always repeated.
         """
         self._options = {**node_options, "retry": Retry(NoBackoff(), 0)}
         super().__init__(host=hosts[0][0], port=hosts[0][1], **self._options)
@@ -83,7 +83,7 @@ class ClusterClient(redis.Redis):
         node = self._nodes.get(address)
         if node is None:
             host, port = address
-            # Two threads at once may make two; both work, and one stays.
+            # Two threads may each make one at the same time; both work, and one is kept.
             node = self._nodes.setdefault(address, self.node_class(host=host, port=port, **self._options))
         return node
 
@@ -136,9 +136,9 @@ class ClusterClient(redis.Redis):
     ) -> _T:
         """What `send` returns for the client of the node that holds the key.
 
-        Called again where that node refuses because it does not hold the slot (any more), and after a lost reply as
-        often as this client may repeat. `ask`: the same for the node that the slot is moving to; without it the end of
-        the move is awaited. Raises the errors of redis-py.
+        Called again where that node refuses because it does not, or no longer, hold the slot, and after a lost reply as
+        often as this client may retry. `ask`: the same for the node that the slot is moving to; without it, this waits
+        for the end of the move. Raises the errors of redis-py.
         """
         deadline, repeated, redirected = clock.monotonic() + DEADLINE_SECONDS, 0, 0
         while True:
@@ -170,12 +170,12 @@ class ClusterClient(redis.Redis):
         if address in self.away or isinstance(error, MaxConnectionsError):
             return
         self.on_lost(address, error)
-        # Of two errors the caller's is the one that says what happened.
+        # Of the two errors, the caller's explains what happened.
         with suppress(redis.RedisError):
             self.map.refresh(version, suspect=address)
 
     def run(self, node: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """Send one command to a node, with its text if that does not know a script. Raises the errors of redis-py."""
+        """Send one command to a node, with its text if the node lacks the script. Raises the errors of redis-py."""
         try:
             return node.execute_command(*args, **options)
         except NoScriptError:
@@ -202,7 +202,7 @@ class ClusterClient(redis.Redis):
         return self.run(self.reach(nodes[-1]), args, options)
 
     def _scan(self, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[int, list[Any]]:
-        """SCAN over all primaries. The cursor tells the node and the map; if slots have moved, it begins anew."""
+        """SCAN over all primaries. The cursor holds the node and the map; if slots have moved, the scan starts over."""
         nodes = self.map.primaries()
         layout = crc32(repr(self.map.ranges()).encode())
         inner, number, known = _split_cursor(int(args[1]))
@@ -223,7 +223,7 @@ def _split_cursor(cursor: int) -> tuple[int, int, int]:
 
 
 def _named(error: AskError, asked: Address) -> Address:
-    """The node that a redirection names; an empty host is that of the node that answered."""
+    """The node that a redirection names; an empty host means the host of the node that answered."""
     return error.host or asked[0], int(error.port)
 
 

@@ -1,4 +1,4 @@
-"""Which key of a command says where it runs on a cluster."""
+"""Which key of a command determines where it runs on a cluster."""
 
 from __future__ import annotations
 
@@ -67,5 +67,5 @@ def slot_of(key: bytes) -> int:
 
 
 def encoded(key: Any) -> bytes:
-    """A key as it goes to the server."""
+    """A key as it is sent to the server."""
     return key if isinstance(key, bytes) else str(key).encode()

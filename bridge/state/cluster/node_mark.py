@@ -1,4 +1,4 @@
-"""On a cluster, the key that is written behind what the replicas of one node are to confirm."""
+"""On a cluster, the key that is written after whatever the replicas of one node are to confirm."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bridge.state.cluster.slot_map import Address, SlotMap
 
 __all__ = ["NodeMark"]
 
-#: A node with a single slot is found in 16,384 names on average; one of so many has none.
+#: A node with a single slot is found after 16,384 names on average; one not found by then has no slot.
 _MOST = 200_000
 
 
 class NodeMark:
-    """Gives the key for the node at `address`, anew when slots have moved. Called for every write."""
+    """Gives the key for the node at `address`, and chooses another when slots have moved. Called for every write."""
 
     def __init__(self, slots: SlotMap, address: Address) -> None:
         self._slots, self._address = slots, address
@@ -29,7 +29,7 @@ class NodeMark:
                 for key in map(keys.confirmed_on_node, islice(count(), _MOST if ranges else 0))
                 if any(start <= slot_of(key.encode()) <= end for start, end in ranges)
             )
-            # Of a node without slots any key is refused, and so is what was written there.
+            # A node without slots refuses any key, as it refused what was written there.
             self._key = next(held, keys.CONFIRMED)
             self._version = self._slots.version
         return self._key

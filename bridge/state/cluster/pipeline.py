@@ -24,10 +24,10 @@ _Command = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class ClusterPipeline(Pipeline):
-    """As redis-py's, with two differences.
+    """Like redis-py's, with two differences.
 
-    All keys of a transaction have one slot. Without a transaction, `execute(raise_on_error=False)` has the error of a
-    node that is away as the result of each of its commands; those of the other nodes have been done.
+    All keys of a transaction have one slot. Without a transaction, `execute(raise_on_error=False)` returns the error of
+    a node that is away as the result of each of its commands; those of the other nodes have been executed.
     """
 
     def __init__(self, cluster: ClusterClient, transaction: bool) -> None:
@@ -68,7 +68,7 @@ class ClusterPipeline(Pipeline):
             self.reset()
 
     def reset(self) -> None:  # type: ignore[override]  # as redis-py's own
-        # `Pipeline.__del__` calls it, perhaps of an object that was never made whole.
+        # `Pipeline.__del__` calls it, perhaps for an object that was never fully constructed.
         if getattr(self, "_watched", None) is not None:
             self._watched.reset()
         self._watched = None
@@ -85,7 +85,7 @@ class ClusterPipeline(Pipeline):
         try:
             return list(pipe.execute(raise_on_error))
         except AskError as error:
-            # Nothing was done; whoever repeats it after this error watches where the keys are now.
+            # Nothing was done; a caller that retries after this error watches the keys where they are now.
             self._cluster.map.refresh(self._cluster.map.version)
             raise WatchError("the slot of the keys moved while they were watched") from error
 
@@ -116,7 +116,7 @@ class ClusterPipeline(Pipeline):
         return results
 
     def _by_node(self, commands: Sequence[_Command], numbers: Sequence[int]) -> dict[Address, list[int]]:
-        """The commands of each node; one without a key goes where another one goes."""
+        """The commands of each node; one without a key is sent along with another one."""
         keys = {number: first_key(commands[number][0]) for number in numbers}
         some = next((key for key in keys.values() if key is not None), b"")
         grouped: dict[Address, list[int]] = defaultdict(list)
@@ -132,7 +132,7 @@ class ClusterPipeline(Pipeline):
         return pipe.execute(raise_on_error=strict)
 
     def _again(self, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        """A command that a node has refused because slots are moving."""
+        """Send a command again that a node has refused because slots are moving."""
         try:
             return self._cluster.execute_command(*args, **options)
         except redis.RedisError as error:

@@ -1,4 +1,4 @@
-"""XREAD of streams in several slots of a cluster: one for each stream, which wait together."""
+"""XREAD of streams in several slots of a cluster: one for each stream, all waiting together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_streams"]
 
-#: How much longer than the wait of the node, seconds.
+#: How much longer than the node's own wait to wait for its answer, seconds.
 _LATE_SECONDS = 0.5
 
 
@@ -76,7 +76,7 @@ def _read_later(
                 errors.append(error)
             else:
                 waiting[number] = read
-        # A node whose answer is late by more than this is as good as away.
+        # A node whose answer is later than this counts as away.
         ready = poll.poll((block + _LATE_SECONDS) * 1000 if block else None) if waiting else []
         for number, _ in ready:
             read = waiting.pop(number)
@@ -99,7 +99,7 @@ class _Waiting:
         self._answered = False
 
     def begin(self, command: Sequence[Any]) -> int:
-        """Send it; the number of the socket."""
+        """Send it; returns the number of the socket."""
         self._connection = self._node.connection_pool.get_connection()
         self._connection.send_command(*command)
         return int(self._connection._sock.fileno())
@@ -111,7 +111,7 @@ class _Waiting:
         return cast("list[Any]", streams or [])
 
     def end(self) -> None:
-        """Give the connection back; an answer that is to come would be that of the next command."""
+        """Give the connection back; an answer still to come would be taken for that of the next command."""
         if self._connection is None:
             return
         if not self._answered:

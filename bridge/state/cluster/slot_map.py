@@ -1,4 +1,4 @@
-"""Which node of a cluster holds which slots, as its nodes tell."""
+"""Which node of a cluster holds which slots, as its nodes report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.errors import clip
 
 __all__ = ["LOST", "SLOTS", "Address", "SlotMap", "parse_slots"]
 
-#: Of every cluster.
+#: The number of slots of every cluster.
 SLOTS = 16_384
 #: What a node that is away looks like.
 LOST = (redis.ConnectionError, redis.TimeoutError)
@@ -66,11 +66,11 @@ class SlotMap:
         return self._map[1]
 
     def refresh(self, version: int, *, first: Address | None = None, suspect: Address | None = None) -> None:
-        """Read the map anew, unless somebody has since it had this version. Raises the errors of redis-py.
+        """Read the map again, unless it was read since it had this version. Raises the errors of redis-py.
 
         `first`, `suspect`: the nodes to ask first and last.
         """
-        # Without a lock: it would be made before gevent replaces locks. Several may ask at once, and are told the same.
+        # Without a lock: one would be made before gevent replaces locks. Threads that ask at once get the same.
         if self.version != version:
             return
         ranges, self._known = self._ask(first, suspect)
@@ -102,7 +102,7 @@ class SlotMap:
 
 
 def parse_slots(rows: Sequence[Any], asked: Address) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
-    """(ranges by slot, all nodes) of the answer to `CLUSTER SLOTS`; an empty host is that of the node asked."""
+    """(ranges by slot, all nodes) of the answer to `CLUSTER SLOTS`; an empty host means the node asked."""
     ranges, known = [], []
     for start, end, *nodes in rows:
         addresses = [(_text(host) or asked[0], int(port)) for host, port, *_ in nodes]
