@@ -34,10 +34,10 @@ Render = Callable[..., Documents]
 
 def helm() -> str:
     """The program; without it the test is skipped on a laptop and fails in CI."""
-    found = shutil.which("helm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if found is None:
+    program = shutil.which("helm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("helm is not installed; scripts/helm")
-    return found
+    return program
 
 
 def run_helm(folder: Path, command: list[str], values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
@@ -80,8 +80,8 @@ def of_kind(documents: Documents, kind: str) -> dict[str, dict[str, Any]]:
 
 def deployments(documents: Documents) -> dict[str, dict[str, Any]]:
     """By part."""
-    found = of_kind(documents, "Deployment")
-    return {name.removeprefix("attempt-bridge-"): document["spec"] for name, document in found.items()}
+    by_name = of_kind(documents, "Deployment")
+    return {name.removeprefix("attempt-bridge-"): document["spec"] for name, document in by_name.items()}
 
 
 def container(spec: dict[str, Any]) -> dict[str, Any]:
@@ -177,8 +177,8 @@ def test_the_configuration_of_the_example_is_accepted(rendered: Documents, tmp_p
 def test_a_changed_configuration_starts_the_pods_anew(render: Render) -> None:
     changed = render(config=VALUES["config"].replace("acme", "other"))
     for before, after in zip(*(deployments(documents).values() for documents in (render(), changed)), strict=True):
-        one, other = (spec["template"]["metadata"]["annotations"]["checksum/config"] for spec in (before, after))
-        assert one != other
+        old, new = (spec["template"]["metadata"]["annotations"]["checksum/config"] for spec in (before, after))
+        assert old != new
 
 
 def test_web_is_probed_over_http_and_the_others_by_their_heartbeat(rendered: Documents) -> None:
@@ -210,10 +210,10 @@ def test_budgets_and_service_select_the_pods_of_one_part(rendered: Documents) ->
         return [name for name, given in labels.items() if selector.items() <= given.items()]
 
     budgets = of_kind(rendered, "PodDisruptionBudget")
-    assert {name: selected(one["spec"]["selector"]["matchLabels"]) for name, one in budgets.items()} == {
+    assert {name: selected(budget["spec"]["selector"]["matchLabels"]) for name, budget in budgets.items()} == {
         f"attempt-bridge-{name}": [name] for name in ("web", "worker", "dispatch")
     }
-    assert [one["spec"]["maxUnavailable"] for one in budgets.values()] == [1, 1, 1]
+    assert [budget["spec"]["maxUnavailable"] for budget in budgets.values()] == [1, 1, 1]
     for name, spec in deployments(rendered).items():
         assert selected(spec["selector"]["matchLabels"]) == [name]
     (service,) = of_kind(rendered, "Service").values()

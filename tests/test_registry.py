@@ -235,10 +235,10 @@ def test_a_broken_vendor_that_no_source_uses_is_a_finding_of_the_doctor_and_a_li
     monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", server.url)
     monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", server.broker_url)
 
-    found = {finding.name: finding for finding in examine(load(), outward=False)}
-    assert found["vendor fernhill"].status == WARNING
-    assert found["vendor fernhill"].text.endswith("/fernhill/__init__.py: VENDOR is of type int")
-    assert found["vendor fernhill"].remedy == "VENDOR = Vendor(...) of bridge.sdk.vendor"
+    findings = {finding.name: finding for finding in examine(load(), outward=False)}
+    assert findings["vendor fernhill"].status == WARNING
+    assert findings["vendor fernhill"].text.endswith("/fernhill/__init__.py: VENDOR is of type int")
+    assert findings["vendor fernhill"].remedy == "VENDOR = Vendor(...) of bridge.sdk.vendor"
     with click.Context(cli.cli), captured_logs():
         start_process("web")
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]

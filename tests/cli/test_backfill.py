@@ -515,9 +515,9 @@ def test_commands_print_the_same_whether_this_process_reads_or_a_worker_elsewher
         ("sources", "test", "eu"),
         ("sources", "test", "zz"),
     ]
-    found = []
+    runs = []
     for where in ((), elsewhere):
-        found.append(
+        runs.append(
             [
                 (code, *map(without_names, out_and_err))
                 for code, *out_and_err in (shell(*where, *line) for line in lines)
@@ -527,9 +527,9 @@ def test_commands_print_the_same_whether_this_process_reads_or_a_worker_elsewher
             keep = services.state.get(keys.heartbeat("worker"))
             services.state.flushall()
             services.state.set(keys.heartbeat("worker"), keep)
-    for line, here, there in zip(lines, *found, strict=True):
+    for line, here, there in zip(lines, *runs, strict=True):
         assert here == there, line
-    assert [code for code, *_ in found[0]] == [0, 0, 4, 0, 0, 2, 0, 2]
+    assert [code for code, *_ in runs[0]] == [0, 0, 4, 0, 0, 2, 0, 2]
 
 
 def test_ctrl_c_stops_a_backfill_elsewhere_and_list_show_and_resume_find_it(shell, services, elsewhere, state) -> None:

@@ -32,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 
 def kept(text: str) -> dict[str, int]:
-    return {one["kind"]: one["kept_seconds"] for one in json.loads(text)["stored"]}
+    return {stored["kind"]: stored["kept_seconds"] for stored in json.loads(text)["stored"]}
 
 
 def test_without_a_file_the_defaults_count(run: Run) -> None:

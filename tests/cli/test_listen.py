@@ -68,10 +68,10 @@ def test_following_continues_behind_the_last_id_says_why_and_waits_longer_each_t
         [refused],
     )
     rows = following.follow(bridge, {})  # type: ignore[arg-type]
-    found = [next(rows)]
+    received = [next(rows)]
     with pytest.raises(CallFailed, match="no"):
         next(rows)
-    assert (found, bridge.asked, waits) == ([{"n": 1}], [None, "2-0", "2-0", "5-0"], [1.0, 2.0, 1.0])
+    assert (received, bridge.asked, waits) == ([{"n": 1}], [None, "2-0", "2-0", "5-0"], [1.0, 2.0, 1.0])
     assert capsys.readouterr().err.splitlines() == [
         "stale: nothing for 45 s; reconnecting in 1 s",
         "stale: nothing for 45 s; reconnecting in 2 s",

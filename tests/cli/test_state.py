@@ -69,18 +69,18 @@ def test_commands_beside_the_server_refuse_a_state_that_is_not_upgraded(
 def test_doctor_names_a_layout_that_is_not_ours(state: redis.Redis, tmp_path: Path) -> None:
     services = build(state, tmp_path)
 
-    def finding() -> tuple[str, str, str]:
-        (one,) = [each for each in examine(services, outward=False) if each.name == "layout"]
-        return one.status, one.text, one.remedy
+    def examined() -> tuple[str, str, str]:
+        (finding,) = [each for each in examine(services, outward=False) if each.name == "layout"]
+        return finding.status, finding.text, finding.remedy
 
-    assert finding() == ("ok", f"{LAYOUT}; this version works with layouts 2 and {LAYOUT}", "")
+    assert examined() == ("ok", f"{LAYOUT}; this version works with layouts 2 and {LAYOUT}", "")
     state.hset(keys.BRIDGE, "layout", "2")
-    assert finding()[0] == "ok"
+    assert examined()[0] == "ok"
     for layout, remedy in ((1, "attempt-bridge state upgrade"), (LAYOUT + 1, "install the version that wrote it")):
         state.hset(keys.BRIDGE, "layout", str(layout))
-        status, text, found = finding()
+        status, text, advice = examined()
         assert (status, text) == ("failure", f"{layout}; this version works with layouts 2 and {LAYOUT}")
-        assert found.startswith(remedy)
+        assert advice.startswith(remedy)
 
 
 def entry(services: Services, process: str, **members: object) -> None:
@@ -96,17 +96,17 @@ def test_the_running_processes_are_shown_with_their_versions_and_doctor_warns_of
     services = build(state, tmp_path)
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
 
-    def finding() -> tuple[str, str, str]:
-        (one,) = [each for each in examine(services, outward=False) if each.name == "versions"]
-        return one.status, one.text, one.remedy
+    def examined() -> tuple[str, str, str]:
+        (finding,) = [each for each in examine(services, outward=False) if each.name == "versions"]
+        return finding.status, finding.text, finding.remedy
 
     state.hset(keys.BRIDGE, mapping={"name": services.config.bridge.name, "partitions": "1", "layout": str(LAYOUT)})
-    assert finding() == ("ok", __version__, "")
+    assert examined() == ("ok", __version__, "")
     RunningProcesses(state).report("web:a:1", services.config.digest, services.now(), services.now())
-    assert finding() == ("ok", __version__, "")
+    assert examined() == ("ok", __version__, "")
     entry(services, "worker:b:2", version="9.0.0", layouts=[LAYOUT, LAYOUT + 1])
     entry(services, "beat:b:3")
-    status, text, remedy = finding()
+    status, text, remedy = examined()
     assert (status, remedy.partition(":")[0]) == ("warning", "end the update")
     assert text == f"{__version__}: web:a:1; 9.0.0: worker:b:2; an earlier version: beat:b:3; this is {__version__}"
     assert cli.run(["state", "show", "-o", "json"]) == 0

@@ -16,7 +16,7 @@ FILES = [str(Path(__file__).with_name(name)) for name in ("test_core.py", "test_
 EXTRAS = "celery,django,ed25519,fastapi,flask,psycopg,redis,sqlalchemy"
 
 
-def found(version: str) -> str | None:
+def interpreter(version: str) -> str | None:
     """A Python on the PATH, or one of pyenv."""
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     pyenv = sorted((root / "versions").glob(f"{version}.*/bin/python"))
@@ -30,7 +30,7 @@ def found(version: str) -> str | None:
 def test_the_client_works_on_another_python(version: str, tmp_path: Path) -> None:
     if "OTHER_PYTHONS" not in os.environ:
         pytest.skip("takes minutes; set OTHER_PYTHONS=1")
-    if (python := found(version)) is None:
+    if (python := interpreter(version)) is None:
         pytest.skip(f"Python {version} is not installed")
     copy = shutil.copytree(ROOT / "client", tmp_path / "client")
     subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)

@@ -57,13 +57,13 @@ def conninfo(database: str) -> str:
 def test_a_delivery_waits_for_another_one_under_way(
     conninfo: str, first: Event, second: Event, ending: str, outcome: str
 ) -> None:
-    with ThreadPoolExecutor(1) as thread, psycopg.connect(conninfo) as one, psycopg.connect(conninfo) as other:
-        assert mark(one, first) == NEW
-        waiting = thread.submit(mark, other, second)
+    with ThreadPoolExecutor(1) as thread, psycopg.connect(conninfo) as holder, psycopg.connect(conninfo) as waiter:
+        assert mark(holder, first) == NEW
+        waiting = thread.submit(mark, waiter, second)
         with psycopg.connect(conninfo, autocommit=True) as watcher:
             until(lambda: watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone())
         assert not waiting.done()
-        getattr(one, ending)()
+        getattr(holder, ending)()
         assert waiting.result(20) == outcome
 
 

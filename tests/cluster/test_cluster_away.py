@@ -98,12 +98,12 @@ def test_slots_that_no_server_has_hide_what_is_there_and_nothing_else(cluster: C
     for key in lost:
         cluster.give_up(key)
     services.state.map.refresh(services.state.map.version)
-    found = examined(services)
-    slots = found["slots of the cluster"]
+    findings = examined(services)
+    slots = findings["slots of the cluster"]
     assert (slots.status, slots.text.split(":")[0]) == (FAILURE, "3 of 16384 have no server")
-    hidden = {name for name, finding in found.items() if finding.text == "unknown: no server has its slot"}
+    hidden = {name for name, finding in findings.items() if finding.text == "unknown: no server has its slot"}
     assert hidden == {"beat", "source eu"}
-    assert found["subscription crm"].text.startswith("without partitions 3, which are away: 0 delivered, 5 waiting")
+    assert findings["subscription crm"].text.startswith("without partitions 3, which are away: 0 delivered, 5 waiting")
     assert measured(services, "bridge_subscription_backlog", subscription="crm") == PARTITIONS - 1
     assert measured(services, "bridge_watches_open", source="eu") is None
     assert measured(services, "bridge_watches_open", source="closed") == 0

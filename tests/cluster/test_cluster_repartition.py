@@ -73,7 +73,7 @@ def test_attempts_that_move_between_the_servers_of_a_cluster_are_published_once(
             assert (store.read().before, misplaced(client, SERVED)) == (None, 0), (before, after)
         acked = acknowledged() | set(range(KNOWN))
     again = journal.publish_batch([entry(number) for number in sorted(acked)], now=NOW)
-    assert Counter(result.outcome for one in again for result in one.results) == {"duplicate": len(acked)}
+    assert Counter(result.outcome for published in again for result in published.results) == {"duplicate": len(acked)}
     counts = reconcile(client, acked={("eu", f"link:{number}") for number in acked}, partitions=SERVED)
     record_property("faults", counts.line())
     assert counts.wrong == {}

@@ -56,12 +56,12 @@ class Sender:
 
     def statuses(self) -> dict[int, int]:
         """Partition -> status of the answer."""
-        found: dict[int, int] = {}
-        while len(found) < PARTITIONS:
+        statuses: dict[int, int] = {}
+        while len(statuses) < PARTITIONS:
             number = next(self._numbers)
-            if partition_of(number) not in found:
-                found[partition_of(number)] = self.send(number)
-        return found
+            if partition_of(number) not in statuses:
+                statuses[partition_of(number)] = self.send(number)
+        return statuses
 
     def send_large(self, partitions: Container[int]) -> int:
         """Send an attempt of one of these partitions; the status of the answer."""

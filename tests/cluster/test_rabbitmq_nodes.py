@@ -120,7 +120,7 @@ def test_doctor_names_the_nodes_that_are_down_and_the_queues_that_lack_them(
         Producer(channel).publish("tick", routing_key=name)
         connection.drain_events(timeout=30)  # confirmed
 
-    def found() -> list[tuple[str, str]]:
+    def findings() -> list[tuple[str, str]]:
         """Of each node, the queue of ticks and that of receipts."""
         checked = [f"node {without_user(node.url)}" for node in nodes]
         checked += [f'queue "{each}"' for each in (name, queues.RECEIPTS)]
@@ -131,12 +131,12 @@ def test_doctor_names_the_nodes_that_are_down_and_the_queues_that_lack_them(
     fine = (OK, "1 ticks, 0 workers")
     # It takes nothing away.
     for _ in range(2):
-        assert found() == [here, here, here, fine, (WARNING, "is on one node")]
+        assert findings() == [here, here, here, fine, (WARNING, "is on one node")]
     nodes[0].kill()
     lacking = (FAILURE, "cannot be used")
-    until(lambda: found() == [away, here, here, fine, lacking])
+    until(lambda: findings() == [away, here, here, fine, lacking])
     nodes[1].kill()
-    until(lambda: found() == [away, away, here, (FAILURE, "does not answer"), lacking])
+    until(lambda: findings() == [away, away, here, (FAILURE, "does not answer"), lacking])
     nodes[2].kill()
-    assert found() == [(FAILURE, "connection refused")] * 3 + [("", "")] * 2
+    assert findings() == [(FAILURE, "connection refused")] * 3 + [("", "")] * 2
     assert all(each.unreachable for each in brokers(own) if each.status == FAILURE)

@@ -60,16 +60,16 @@ def address(group: SentinelGroup, database: int, before: str = RIGHT[0], after: 
 def test_doctor_names_the_primary_and_its_replicas_of_state_and_broker(
     group: SentinelGroup, examined: Examined
 ) -> None:
-    found = examined(address(group, 0), address(group, 1))
+    findings = examined(address(group, 0), address(group, 1))
     for what in ("primary", "sentinels", "replicas"):
-        assert found[f"{what} of the state server"].status == OK, found[f"{what} of the state server"]
+        assert findings[f"{what} of the state server"].status == OK, findings[f"{what} of the state server"]
         # They are the same: once is enough.
-        assert f"{what} of the broker of the bridge" not in found
-    assert f"127.0.0.1:{group.servers[0].port}, named by 3 of 3" in found["primary of the state server"].text
-    assert f"127.0.0.1:{group.servers[2].port}" in found["replicas of the state server"].text
-    assert found["state server"].status == found["broker of the bridge"].status == OK
-    assert "hunter2" not in str(found)
-    assert "s3ntinel" not in str(found)
+        assert f"{what} of the broker of the bridge" not in findings
+    assert f"127.0.0.1:{group.servers[0].port}, named by 3 of 3" in findings["primary of the state server"].text
+    assert f"127.0.0.1:{group.servers[2].port}" in findings["replicas of the state server"].text
+    assert findings["state server"].status == findings["broker of the bridge"].status == OK
+    assert "hunter2" not in str(findings)
+    assert "s3ntinel" not in str(findings)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_a_name_that_no_sentinel_knows_is_a_line_of_each_and_not_a_time_out(
     group: SentinelGroup, examined: Examined
 ) -> None:
     wrong = address(group, 0).replace(f"/{MASTER}/", "/other/")
-    found = examined(wrong, wrong.replace("/other/0", "/other/1"))
+    findings = examined(wrong, wrong.replace("/other/0", "/other/1"))
     for sentinel in group.sentinels:
-        assert found[f"sentinel 127.0.0.1:{sentinel.port}"].text == f'knows no primary "other", but "{MASTER}"'
-    assert found["state server"].unreachable
-    assert 'a sentinel knows no primary "other"' in found["state server"].text
-    assert found["broker of the bridge"].text == "no sentinel names a running primary"
+        assert findings[f"sentinel 127.0.0.1:{sentinel.port}"].text == f'knows no primary "other", but "{MASTER}"'
+    assert findings["state server"].unreachable
+    assert 'a sentinel knows no primary "other"' in findings["state server"].text
+    assert findings["broker of the bridge"].text == "no sentinel names a running primary"
     with pytest.raises(StateUnavailable) as caught, state_errors(), state_client(wrong) as client:
         client.get("x")
     assert 'state server: MasterNotFoundError: a sentinel knows no primary "other"; run' in str(caught.value)
@@ -108,9 +108,9 @@ def test_a_name_that_no_sentinel_knows_is_a_line_of_each_and_not_a_time_out(
 
 def test_no_sentinel_that_answers_is_one_line(examined: Examined) -> None:
     nobody = "redis+sentinel://127.0.0.1:1,127.0.0.1:2/mymaster/"
-    found = examined(f"{nobody}0", f"{nobody}1")
-    finding = found["sentinels of the state server"]
+    findings = examined(f"{nobody}0", f"{nobody}1")
+    finding = findings["sentinels of the state server"]
     assert finding.unreachable
     assert finding.text == "none of 2 answers: 127.0.0.1:1: connection refused"
-    assert found["state server"].unreachable
-    assert found["broker of the bridge"].unreachable
+    assert findings["state server"].unreachable
+    assert findings["broker of the bridge"].unreachable

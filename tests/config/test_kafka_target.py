@@ -34,15 +34,15 @@ def read(tmp_path: Path) -> Read:
 
 def test_tls_is_on_and_the_password_is_masked(read: Read, tmp_path: Path) -> None:
     config = read(f"servers: ['k1.example.org:9093', '[::1]:9093'], topic: a.b_c-1, {SASL}")
-    one = config.subscriptions["one"]
-    assert (one.servers, one.topic) == (("k1.example.org:9093", "[::1]:9093"), "a.b_c-1")
-    assert one.tls == KafkaTls(enabled=True)
-    assert one.sasl == KafkaSasl(mechanism="PLAIN", user="bridge", password="hunter2hunter2hunter2")
+    target = config.subscriptions["one"]
+    assert (target.servers, target.topic) == (("k1.example.org:9093", "[::1]:9093"), "a.b_c-1")
+    assert target.tls == KafkaTls(enabled=True)
+    assert target.sasl == KafkaSasl(mechanism="PLAIN", user="bridge", password="hunter2hunter2hunter2")
     shown = describe(config)["subscriptions"]["one"]
     assert (shown["servers"], shown["sasl"]["password"]) == (["k1.example.org:9093", "[::1]:9093"], "****ter2")
-    assert "hunter2" not in json.dumps(shown) + repr(one)
-    one = read("servers: 'localhost:9092', topic: t, tls: {ca: HERE/ca.pem}").subscriptions["one"]
-    assert (one.servers, one.tls.ca, one.sasl) == (("localhost:9092",), f"{tmp_path}/ca.pem", None)
+    assert "hunter2" not in json.dumps(shown) + repr(target)
+    target = read("servers: 'localhost:9092', topic: t, tls: {ca: HERE/ca.pem}").subscriptions["one"]
+    assert (target.servers, target.tls.ca, target.sasl) == (("localhost:9092",), f"{tmp_path}/ca.pem", None)
 
 
 @pytest.mark.parametrize(

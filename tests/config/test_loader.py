@@ -688,8 +688,8 @@ def test_a_secret_may_expire_and_the_time_may_be_written_in_several_ways(read: A
 
 
 def test_a_private_key_is_shown_by_its_public_key(read: Any) -> None:
-    one = read(_https("[{secret: '${PRIVATE}', expires: 2026-12-31}, '${WHSEC}']"))
-    shown = describe(one)["subscriptions"]["one"]["secrets"][0]
+    config = read(_https("[{secret: '${PRIVATE}', expires: 2026-12-31}, '${WHSEC}']"))
+    shown = describe(config)["subscriptions"]["one"]["secrets"][0]
     assert shown == {
         "secret": f"****{PRIVATE[-4:]}",
         "public_key": public_key_of(PRIVATE),

@@ -101,9 +101,9 @@ def _spread(metafunc: pytest.Metafunc, name: str, values: Iterable[str]) -> None
         streams = _streams(case.vendor, "stream") if streamed else [""]
         places.setdefault(case.vendor.name, []).extend((case, stream) for stream in streams)
     parameters = []
-    for found in places.values():
-        for number in range(1 if found[0][0].reason else max(len(found), len(chosen))):
-            (case, stream), value = found[number % len(found)], chosen[number % len(chosen)]
+    for variants in places.values():
+        for number in range(1 if variants[0][0].reason else max(len(variants), len(chosen))):
+            (case, stream), value = variants[number % len(variants)], chosen[number % len(chosen)]
             marks = case.marks if case.reason else []
             ident = f"{case.vendor.name}-{case.variant}-{stream}-{value}".replace("--", "-")
             parameters.append(pytest.param(case, *([stream] if streamed else []), value, id=ident, marks=marks))
@@ -124,11 +124,11 @@ def _parametrize_stage(metafunc: pytest.Metafunc, more: list[str], parameters: l
     """`stage` and `more`; where no vendor is meant, one skipped case says why."""
     if not parameters:
         who = ", ".join(vendor.name for vendor in _vendors(metafunc.config))
-        found = [(name, file) for fixture, (name, file) in _OF_FIXTURES.items() if fixture in metafunc.fixturenames]
+        missing = [(name, file) for fixture, (name, file) in _OF_FIXTURES.items() if fixture in metafunc.fixturenames]
         if not who:
             reason = f"{', '.join(_names(metafunc.config)) or 'no vendor'}: cannot be loaded"
-        elif found:
-            reason = f"{who}: no `{found[0][0]}` in {found[0][1]} ({section_of(found[0][0])})"
+        elif missing:
+            reason = f"{who}: no `{missing[0][0]}` in {missing[0][1]} ({section_of(missing[0][0])})"
         else:
             reason = f"{who}: tests for unsigned webhooks; not needed here ({section_of('verify')})"
         parameters = [pytest.param(*[None] * (1 + len(more)), id="none", marks=pytest.mark.skip(reason=reason))]

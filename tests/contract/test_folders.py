@@ -96,8 +96,8 @@ def test_every_file_of_the_folder_can_be_loaded(vendor_name):
         except ConfigError as error:
             problems.append(str(error))
 
-    if found := [problem for problem in problems if problem is not None]:
-        pytest.fail("; ".join(found), pytrace=False)
+    if reasons := [problem for problem in problems if problem is not None]:
+        pytest.fail("; ".join(reasons), pytrace=False)
 
 
 def test_a_fixture_becomes_what_stands_beside_it(vendor, fixture_path):

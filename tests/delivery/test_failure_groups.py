@@ -156,10 +156,10 @@ def test_more_kinds_of_failures_than_are_kept_share_one_group(state: redis.Redis
     words = [f"{first}{second}" for first in "abcdefghijk" for second in "lmnopqrstu"]
     for number, word in enumerate(words):
         failing(state, number, kind=word)
-    found = {group.fingerprint: group for group in FailureGroups(Deliveries(state)).of(NAME)}
-    assert len(found) == 101
-    assert found[OTHER].failing == len(words) - 100
-    assert sum(group.failing for group in found.values()) == len(words)
+    groups = {group.fingerprint: group for group in FailureGroups(Deliveries(state)).of(NAME)}
+    assert len(groups) == 101
+    assert groups[OTHER].failing == len(words) - 100
+    assert sum(group.failing for group in groups.values()) == len(words)
 
 
 def test_the_dead_letters_of_a_group_are_listed_replayed_and_discarded_alone(state: redis.Redis) -> None:
@@ -169,8 +169,8 @@ def test_the_dead_letters_of_a_group_are_listed_replayed_and_discarded_alone(sta
         run_until_idle(lane(state, Receiver(says(kind), batch=50), subscription=never), 1000.0)
     deliveries = Deliveries(state)
     groups = FailureGroups(deliveries)
-    found = {group.message: group for group in groups.of(NAME)}
-    no, dead_for_ever = found["receiver said no"], found["receiver said never"]
+    by_message = {group.message: group for group in groups.of(NAME)}
+    no, dead_for_ever = by_message["receiver said no"], by_message["receiver said never"]
     assert [each.dead for each in (no, dead_for_ever)] == [250, 5]
     assert len(set(groups.letter_ids(NAME, no.fingerprint))) == 250
     assert groups.discard(NAME, dead_for_ever.fingerprint, now=1001.0) == 5
@@ -275,17 +275,17 @@ class Groups(RuleBasedStateMachine):
         failing = Counter(self.history.groups_of(NAME, 0, waiting).values())
         letters = list(self.deliveries.dead_letters(NAME, limit=None))
         dead = Counter(letter.group for letter in letters)
-        found = {group.fingerprint: group for group in self.groups.of(NAME)}
-        assert {name: group.failing for name, group in found.items() if group.failing} == failing
-        assert {name: group.dead for name, group in found.items() if group.dead} == dead
-        for name, group in found.items():
+        groups = {group.fingerprint: group for group in self.groups.of(NAME)}
+        assert {name: group.failing for name, group in groups.items() if group.failing} == failing
+        assert {name: group.dead for name, group in groups.items() if group.dead} == dead
+        for name, group in groups.items():
             assert (group.state == FIXED) == (group.count == 0)
             assert set(self.groups.letter_ids(NAME, name)) == {each.id for each in letters if each.group == name}
             old = self.before.get(name)
             if old is not None and old.state == FIXED and group.state != FIXED:
                 assert (group.state, group.reopened) == (OPEN, old.reopened + 1)
         assert set(self.state.hkeys(keys.tries(NAME))) <= set(self.state.hkeys(keys.deliveries(NAME)))
-        self.before = found
+        self.before = groups
 
 
 def test_in_any_order_the_groups_say_what_is_failing_and_dead() -> None:

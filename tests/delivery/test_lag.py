@@ -25,7 +25,7 @@ def test_the_oldest_unsettled_event_is_that_of_each_subscription_over_all_partit
     for name in ("reading", "late"):
         state.xreadgroup(keys.group(name), "one", {keys.journal(1): ">"})
 
-    found = oldest_unsettled(state, NAMES, read_groups(state, range(2)))
+    oldest = oldest_unsettled(state, NAMES, read_groups(state, range(2)))
 
-    assert found == {"new": 2.0, "behind": 5.0, "level": None, "reading": 2.0, "late": 6.0}
-    assert found == {name: oldest_unsettled_at(state, name, partitions=2) for name in NAMES}
+    assert oldest == {"new": 2.0, "behind": 5.0, "level": None, "reading": 2.0, "late": 6.0}
+    assert oldest == {name: oldest_unsettled_at(state, name, partitions=2) for name in NAMES}

@@ -34,9 +34,9 @@ def crowd(state: redis.Redis) -> redis.Redis:
 
 
 def test_owners_are_found_among_many_in_the_order_given(crowd: redis.Redis) -> None:
-    found = History(crowd, partitions=2).owners(NAMES, EVENT)
+    owners = History(crowd, partitions=2).owners(NAMES, EVENT)
 
-    assert found == [NAMES[number] for number in (1, 2, 3, 51, 52, 53)]
+    assert owners == [NAMES[number] for number in (1, 2, 3, 51, 52, 53)]
 
 
 def test_only_the_partition_of_the_event_is_asked_if_it_is_known(crowd: redis.Redis) -> None:

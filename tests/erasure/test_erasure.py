@@ -73,8 +73,8 @@ def world(
     fill(services, client, SAM)
     assert named_keys(SAM) - places_of(state, SAM).keys() == set()
     assert named_keys(OTHER) - places_of(state, OTHER).keys() == set()
-    found = cast("list[str]", list(state.scan_iter()))
-    return services, client, {key: (state.dump(key), state.pttl(key)) for key in found}
+    stored_keys = cast("list[str]", list(state.scan_iter()))
+    return services, client, {key: (state.dump(key), state.pttl(key)) for key in stored_keys}
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def erased(services: Services, api: FlaskClient, **body: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", api.get(f"/api/v1/erasures/{ident}").json)
 
 
-def found(row: dict[str, Any]) -> dict[str, int]:
+def counts_by_place(row: dict[str, Any]) -> dict[str, int]:
     return {each["place"]: each["count"] for each in row["found"]}
 
 
@@ -120,11 +120,11 @@ def test_a_person_is_gone_from_every_place_and_another_one_stays_as_it_was(
     assert places_of(services.state, SAM) == {}
     assert places_of(services.state, OTHER) == before
     # What is kept of the spelling of a key goes with its watch.
-    assert set(PLACES) - found(row).keys() == {"answers", "spellings", "tables"}
+    assert set(PLACES) - counts_by_place(row).keys() == {"answers", "spellings", "tables"}
     assert (row["state"], row["progress"], row["error"]) == ("done", 1.0, "")
     assert row["oldest"] < row["newest"] < row["updated"]
     # A replay without its filter would replay everything.
-    replays = {one.job.filter: one.state for one in services.replays.newest_first()}
+    replays = {replay.job.filter: replay.state for replay in services.replays.newest_first()}
     assert replays == {'"erased"': "aborted", f"attempt:{OTHER.attempt}": "stopped"}
 
 
@@ -133,13 +133,13 @@ def test_a_dry_run_counts_the_same_and_changes_nothing(services: Services, api: 
     dry = erased(services, api, **BY_EMAIL, dry_run=True)
     assert places_of(services.state, SAM) == before
     assert [entry.action for _, _, entry in services.audit.newest_first() if "rasure" in entry.action] == []
-    assert found(erased(services, api, **BY_EMAIL)) == found(dry)
+    assert counts_by_place(erased(services, api, **BY_EMAIL)) == counts_by_place(dry)
 
 
 def test_whatever_dies_at_each_point_of_each_step_nothing_is_left_and_nothing_is_counted_twice(
     services: Services, api: FlaskClient
 ) -> None:
-    counts = found(erased(services, api, **BY_EMAIL, dry_run=True))
+    counts = counts_by_place(erased(services, api, **BY_EMAIL, dry_run=True))
     before = places_of(services.state, OTHER)
     ident = begin(api, **BY_EMAIL)
     died: set[tuple[str, int]] = set()
@@ -160,7 +160,7 @@ def test_whatever_dies_at_each_point_of_each_step_nothing_is_left_and_nothing_is
     assert {step for _, step in died} == set(range(len(STEPS)))
     assert places_of(services.state, SAM) == {}
     assert places_of(services.state, OTHER) == before
-    assert found(api.get(f"/api/v1/erasures/{ident}").json) == counts
+    assert counts_by_place(api.get(f"/api/v1/erasures/{ident}").json) == counts
 
 
 @pytest.mark.parametrize("left_out", [step for step in STEPS[1:-2] if step != "tables"])
@@ -182,15 +182,19 @@ def test_answers_about_the_person_in_deliveries_of_others_are_removed_and_the_de
     services: Services, api: FlaskClient
 ) -> None:
     state = services.state
-    (letter,) = [one for one in services.deliveries.dead_letters("crm") if OTHER.attempt == one.delivery.attempt]
-    entry = letter.id.partition(":")[2]
+    (original,) = [
+        letter for letter in services.deliveries.dead_letters("crm") if OTHER.attempt == letter.delivery.attempt
+    ]
+    entry = original.id.partition(":")[2]
     ((_, fields),) = cast("list[Any]", state.xrange(keys.dead("crm"), entry, entry))
     tries = fields[b"tries"].replace(OTHER.email.encode(), SAM.email.encode())
     state.xadd(keys.dead("crm"), {**fields, b"tries": tries, b"id": b"another"})
     row = erased(services, api, **BY_EMAIL)
-    assert (found(row)["answers"], places_of(state, SAM)) == (1, {})
-    (copy,) = [one for one in services.deliveries.dead_letters("crm") if one.delivery.id == letter.delivery.id][:1]
-    assert [one.tries for one in services.deliveries.dead_letters("crm") if not one.tries] == [()]
+    assert (counts_by_place(row)["answers"], places_of(state, SAM)) == (1, {})
+    (copy,) = [
+        letter for letter in services.deliveries.dead_letters("crm") if letter.delivery.id == original.delivery.id
+    ][:1]
+    assert [letter.tries for letter in services.deliveries.dead_letters("crm") if not letter.tries] == [()]
     assert copy.event
 
 
@@ -203,7 +207,7 @@ def test_what_was_not_delivered_is_not_delivered_and_what_was_pending_blocks_nob
     state.xreadgroup(keys.group("desk"), "killed", {keys.journal(0): ">"})
     send(api, body_of(SAM, time_started=SAM.started + 240))
     send(api, body_of(OTHER, time_started=OTHER.started + 240))
-    assert found(erased(services, api, **BY_EMAIL))["events"] == 5
+    assert counts_by_place(erased(services, api, **BY_EMAIL))["events"] == 5
     receiver = Receiver(None)
     dispatching = lane(state, receiver, subscription=SUBSCRIPTIONS["desk"])
     dispatching.adopt(lambda consumer: False)
@@ -280,20 +284,20 @@ def test_a_repeated_call_whose_answer_was_erased_gets_410_and_does_nothing(
 
 def test_an_address_that_others_have_too_is_not_used_to_find_more(services: Services, api: FlaskClient) -> None:
     shared = "class7@example.org"
-    one, two = replace(SAM, user="7000001", email=shared), Named("7000002", "Noé", "Ferrer", shared, 1_767_200_000)
-    for person in (one, two):
+    sam, noe = replace(SAM, user="7000001", email=shared), Named("7000002", "Noé", "Ferrer", shared, 1_767_200_000)
+    for person in (sam, noe):
         send(api, body_of(person))
         send(api, body_of(person, points_scored="?"))
-    erased(services, api, source="eu", candidate=one.user)
+    erased(services, api, source="eu", candidate=sam.user)
     left = [event.attempt for event in services.journal_reader.events()]
-    assert one.attempt not in left
-    assert two.attempt in left
+    assert sam.attempt not in left
+    assert noe.attempt in left
     bodies = [item.body for item in services.quarantine.list()]
-    assert sum(one.user.encode() in body for body in bodies) == 0
-    assert sum(two.user.encode() in body for body in bodies) == 1
+    assert sum(sam.user.encode() in body for body in bodies) == 0
+    assert sum(noe.user.encode() in body for body in bodies) == 1
     # By the address all of them are meant.
     erased(services, api, source="eu", email=shared)
-    assert places_of(services.state, two) == {}
+    assert places_of(services.state, noe) == {}
 
 
 def test_an_attempt_of_somebody_whom_the_person_invited_stays_and_its_webhook_goes(

@@ -25,12 +25,12 @@ class Listed(Units):
 
 def read(place: Listed, at: str | None, steps: int = 1000) -> tuple[set[str], str | None]:
     """What the next steps read, and the position behind them."""
-    found: set[str] = set()
+    hits: set[str] = set()
     while at is not None and steps:
         batch = place.read(at, 10)
-        found |= {hit.key for hit in batch.hits}
+        hits |= {hit.key for hit in batch.hits}
         at, steps = batch.after, steps - 1
-    return found, at
+    return hits, at
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 4), (3, 3)])

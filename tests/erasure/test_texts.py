@@ -90,8 +90,8 @@ def test_what_was_learned_counts_unless_others_have_it_too() -> None:
     ],
 )
 def test_an_event_is_about_whom_it_names_as_its_candidate_or_subject(data: object, is_found: bool) -> None:
-    found = WORD.traces_of("a1", json.dumps({"data": data}).encode())
-    assert (found is not None) is is_found
+    traces = WORD.traces_of("a1", json.dumps({"data": data}).encode())
+    assert (traces is not None) is is_found
     assert WORD.traces_of("a1", b"cand-8841 is not JSON") is None
 
 

@@ -104,13 +104,13 @@ def test_a_reconciliation_misses_what_is_missing_and_nothing_else(world: World, 
     world.api.add(Sitting("late-1", START - 500))
     options = ReconcileOptions(since=START - DAY, until=START, check=lambda: None)
 
-    def found() -> tuple[int, list[str]]:
+    def listed_and_missing() -> tuple[int, list[str]]:
         made = reconcile(world.services, NAME, options)
         return made.total("listed"), made.ids["missing"]
 
-    assert found() == (37, ["a:late-1"])
+    assert listed_and_missing() == (37, ["a:late-1"])
     finish(world.services, mover)
-    assert found() == (37, ["a:late-1"])
+    assert listed_and_missing() == (37, ["a:late-1"])
     world.moment += 400
     world.api.find("late-1").finished = world.moment - 1
     poll_once(world.services, NAME)
@@ -164,7 +164,7 @@ def test_an_attempt_and_its_events_are_found(services: Services, api: FlaskClien
             row = api.get("/api/v1/attempts/eu", query_string={"attempt": person.attempt}).json
             assert (row["revision"], len(row["events"]), row["missing"]) == (revisions, revisions, 0)
             for event in row["events"]:
-                assert [one.id for one in services.event_index.find(event["id"], services.now())] == [event["id"]]
+                assert [stored.id for stored in services.event_index.find(event["id"], services.now())] == [event["id"]]
         listed = api.get("/api/v1/attempts", query_string={"limit": 100}).json["attempts"]
         assert Counter(row["attempt"] for row in listed) == {person.attempt: 1 for person in CROWD}
         assert {row["revision"] for row in listed} == {revisions}
@@ -220,6 +220,6 @@ def sent(services: Services) -> Counter[str]:
     receivers = [Receiver() for _ in range(SERVED)]
     for partition, receiver in enumerate(receivers):
         subscription = services.config.subscriptions["desk"]
-        one = lane(services.state, receiver, subscription=subscription, partition=partition)
-        run_until_idle(one, services.now() + 1, steps=1000)
+        desk_lane = lane(services.state, receiver, subscription=subscription, partition=partition)
+        run_until_idle(desk_lane, services.now() + 1, steps=1000)
     return Counter(ident for receiver in receivers for ident in receiver.ids)

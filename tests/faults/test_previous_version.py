@@ -92,9 +92,9 @@ class Receivers:
 @pytest.fixture
 def receivers() -> Iterator[tuple[Receivers, str, str]]:
     """They, the address of the subscriber and that of the balancer."""
-    found = Receivers()
-    with serving(found.subscriber) as subscriber, serving(found.balancer) as balancer:
-        yield found, subscriber, balancer
+    receivers = Receivers()
+    with serving(receivers.subscriber) as subscriber, serving(receivers.balancer) as balancer:
+        yield receivers, subscriber, balancer
 
 
 def written(tmp_path: Path, server: Server, simulator: Simulator, api: str, subscriber: str) -> str:

@@ -32,9 +32,9 @@ def world(state: redis.Redis) -> World:
         return replace(plain(replace(record, body=body), now, options), order=0)
 
     def answer(client: Any, reference: Mapping[str, str]) -> Sequence[Any]:
-        found = [*asks(client, reference)]
+        records = [*asks(client, reference)]
         during(world)
-        return found
+        return records
 
     world.use(
         replace(

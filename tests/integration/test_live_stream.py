@@ -45,11 +45,11 @@ class _Stream:
         return fields
 
     def attempts(self, number: int) -> list[str]:
-        found: list[str] = []
-        while len(found) < number:
+        attempts: list[str] = []
+        while len(attempts) < number:
             if "data" in (message := self.next()):
-                found.append(json.loads(message["data"])["attempt"])
-        return found
+                attempts.append(json.loads(message["data"])["attempt"])
+        return attempts
 
     def break_off(self) -> None:
         """Close the connection without reading what has come."""
@@ -73,13 +73,13 @@ def test_over_broken_connections_and_a_stop_of_the_server_every_event_comes_once
 
     stream = _Stream(web)
     stream.next()
-    sent, found = receive(3), stream.attempts(2)
+    sent, streamed = receive(3), stream.attempts(2)
     stream.break_off()
     sent += receive(2)
     stream = _Stream(web, stream.last)
-    found += stream.attempts(3)
+    streamed += stream.attempts(3)
     sent += receive(1)
-    found += stream.attempts(1)
+    streamed += stream.attempts(1)
     # A stop ends the stream with a reason, and the server does not wait for its viewer.
     web.process.send_signal(signal.SIGTERM)
     while (message := stream.next()).get("event") != "bridge.dropped":
@@ -90,7 +90,7 @@ def test_over_broken_connections_and_a_stop_of_the_server_every_event_comes_once
     web = Web(tmp_path / "again", own_server.url)
     sent += receive(2)
     stream = _Stream(web, stream.last)
-    found += stream.attempts(2)
+    streamed += stream.attempts(2)
     stream.break_off()
     web.close()
-    assert [attempt.rpartition(":")[2] for attempt in found] == [attempt.rpartition(":")[2] for attempt in sent]
+    assert [attempt.rpartition(":")[2] for attempt in streamed] == [attempt.rpartition(":")[2] for attempt in sent]

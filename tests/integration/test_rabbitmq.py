@@ -233,9 +233,9 @@ def test_what_is_not_confirmed_when_the_connection_breaks_is_sent_again_without_
     monkeypatch.setattr(AmqpLink, "_read", cut)
     with bound_queue(rabbitmq, "cut", "#") as queue:
         transport = transport_for(topic, proxy.url(rabbitmq))
-        found = outcomes(transport, events)
-        assert {(failure.reason, failure.charged) for failure in found if failure} == {("broker_unavailable", False)}
-        waiting = [event for event, failure in zip(events, found, strict=True) if failure]
+        failures = outcomes(transport, events)
+        assert {(failure.reason, failure.charged) for failure in failures if failure} == {("broker_unavailable", False)}
+        waiting = [event for event, failure in zip(events, failures, strict=True) if failure]
         # One by one, to find the event that breaks connections; then together again.
         assert outcomes(transport, waiting) == [None] * len(waiting)
         transport.close()

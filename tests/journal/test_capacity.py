@@ -36,23 +36,23 @@ LOADS = st.builds(
 )
 
 
-def sizes(found: Capacity) -> dict[str, int]:
-    return {one.kind: one.size for one in found.stored}
+def sizes(estimate: Capacity) -> dict[str, int]:
+    return {stored.kind: stored.size for stored in estimate.stored}
 
 
 def test_ten_million_a_day_with_the_defaults() -> None:
-    found = capacity(Load(per_day=10_000_000))
-    assert sizes(found) == {
+    estimate = capacity(Load(per_day=10_000_000))
+    assert sizes(estimate) == {
         "events": 300_000_000 * 1800,
         "requests": 70_000_000 * 1800,
         "remembered attempts": 1_800_000_000 * 48,
         "deliveries": 30_000_000 * 226,
     }
-    assert found.peak == pytest.approx(694.4, abs=0.1)
-    assert found.cores == pytest.approx(
+    assert estimate.peak == pytest.approx(694.4, abs=0.1)
+    assert estimate.cores == pytest.approx(
         {"web": 0.388, "state server": 0.177, "worker": 0.078, "dispatch": 0.138}, abs=1e-3
     )
-    assert found.all_cores == 2
+    assert estimate.all_cores == 2
 
 
 def test_the_defaults_are_those_of_the_configuration() -> None:
@@ -62,20 +62,20 @@ def test_the_defaults_are_those_of_the_configuration() -> None:
 
 
 def test_each_subscription_gets_every_event() -> None:
-    one, three = (capacity(Load(per_day=1_000_000, subscriptions=number)) for number in (1, 3))
-    assert sizes(three)["deliveries"] == 3 * sizes(one)["deliveries"]
-    assert three.cores["dispatch"] == pytest.approx(3 * one.cores["dispatch"])
-    assert three.cores["web"] == one.cores["web"]
+    single, triple = (capacity(Load(per_day=1_000_000, subscriptions=number)) for number in (1, 3))
+    assert sizes(triple)["deliveries"] == 3 * sizes(single)["deliveries"]
+    assert triple.cores["dispatch"] == pytest.approx(3 * single.cores["dispatch"])
+    assert triple.cores["web"] == single.cores["web"]
 
 
 @given(LOADS)
 def test_whoever_keeps_what_is_advised_needs_one_server_or_is_told_that_it_is_still_too_much(load: Load) -> None:
-    found = capacity(load)
-    if found.state_bytes <= ONE_SERVER_BYTES:
-        assert [line.partition(":")[0] for line in found.advice] == ["one state server is enough"]
+    estimate = capacity(load)
+    if estimate.state_bytes <= ONE_SERVER_BYTES:
+        assert [line.partition(":")[0] for line in estimate.advice] == ["one state server is enough"]
         return
     retention, remember = load.retention, load.remember_attempts
-    for line in found.advice:
+    for line in estimate.advice:
         if line.startswith("set bridge."):
             key, kept = line.removeprefix("set bridge.").split(" (")[0].split(": ")
             if key == "remember_attempts":
@@ -85,29 +85,29 @@ def test_whoever_keeps_what_is_advised_needs_one_server_or_is_told_that_it_is_st
     advised = replace(load, retention=retention, remember_attempts=remember)
     rest = capacity(advised).state_bytes
     # Counts are rounded up to whole entries.
-    assert rest <= ONE_SERVER_BYTES + 4 * 1800 or "still" in found.advice[-1]
-    assert rest > ONE_SERVER_BYTES - 4 * 1800 or "still" not in found.advice[-1]
+    assert rest <= ONE_SERVER_BYTES + 4 * 1800 or "still" in estimate.advice[-1]
+    assert rest > ONE_SERVER_BYTES - 4 * 1800 or "still" not in estimate.advice[-1]
 
 
 @given(LOADS)
 def test_one_server_is_enough_up_to_the_number_that_is_named(load: Load) -> None:
-    found = capacity(load)
-    if found.most_per_day < 1:
+    estimate = capacity(load)
+    if estimate.most_per_day < 1:
         return
-    most = capacity(replace(load, per_day=found.most_per_day))
+    most = capacity(replace(load, per_day=estimate.most_per_day))
     assert most.state_bytes <= ONE_SERVER_BYTES + 4 * 1800
-    assert capacity(replace(load, per_day=2 * found.most_per_day + 2)).state_bytes > ONE_SERVER_BYTES
+    assert capacity(replace(load, per_day=2 * estimate.most_per_day + 2)).state_bytes > ONE_SERVER_BYTES
 
 
 @given(LOADS)
 def test_a_cluster_is_the_smallest_whose_primaries_have_no_more_than_one_server_should_and_as_many_partitions_each(
     load: Load,
 ) -> None:
-    found = capacity(load)
-    cluster, size = found.cluster, found.state_bytes
+    estimate = capacity(load)
+    cluster, size = estimate.cluster, estimate.state_bytes
     if cluster is None:
         assert size <= ONE_SERVER_BYTES or size > 64 * ONE_SERVER_BYTES
-        assert ("a cluster, or keep less" in found.advice[0]) is False
+        assert ("a cluster, or keep less" in estimate.advice[0]) is False
         return
     assert cluster.primaries * cluster.state_bytes >= size
     assert cluster.state_bytes <= ONE_SERVER_BYTES
@@ -117,7 +117,7 @@ def test_a_cluster_is_the_smallest_whose_primaries_have_no_more_than_one_server_
     assert cluster.partitions % cluster.primaries == 0
     assert 3 <= cluster.partitions <= 64
     assert cluster.partitions == 4 * cluster.primaries or cluster.partitions > 64 - cluster.primaries
-    assert "Remedy: a cluster, or keep less" in found.advice[0]
+    assert "Remedy: a cluster, or keep less" in estimate.advice[0]
 
 
 def test_what_is_advised_for_a_cluster_is_a_number_that_may_be_configured() -> None:

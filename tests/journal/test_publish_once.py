@@ -291,7 +291,7 @@ def test_a_request_is_stored_once_after_its_last_record_though_some_are_revised_
     journal.publish(
         Entry(submissions=(make_submission("link:0", 3, order=3), *submissions[1:]), request=request(3)), now=NOW
     )
-    stored = [(found.id[-1], found.outcome) for found in RequestStore(state, partitions=4).list()]
+    stored = [(webhook.id[-1], webhook.outcome) for webhook in RequestStore(state, partitions=4).list()]
     assert sorted(stored) == [("1", "published"), ("2", "duplicate"), ("3", "revised")]
     assert Reader(state, partitions=4).counts(20_000, 20_000)["eu", "webhook", "requests"] == 3
 

@@ -24,5 +24,5 @@ def test_a_request_is_found_by_its_id_among_thousands_that_came_in_the_same_seco
     # 1,500 within 3 s, which is more than one search reads.
     idents = [store(state, _SECOND * 1000 + number * 2, number) for number in range(1500)]
     requests = RequestStore(state)
-    assert [found.id for ident in idents[::250] for found in requests.look_up(ident)] == idents[::250]
+    assert [request.id for ident in idents[::250] for request in requests.look_up(ident)] == idents[::250]
     assert requests.look_up(idents[0][:-1] + "f") == ()

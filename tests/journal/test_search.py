@@ -61,12 +61,12 @@ def test_pages_of_streams_with_equal_ids_join_without_a_gap(state: redis.Redis, 
 
 def test_a_search_says_where_it_ended() -> None:
     steps = [(Place(2000 - number, 0, 0), 10, number) for number in range(6)]
-    found = search(steps, lambda number: number % 2 == 1, 2)
-    assert (found.rows, found.position, found.searched_until) == ([1, 3], Place(1997, 0, 0), None)
-    found = search(steps, lambda number: False, 2, max_entries=4)
-    assert (found.rows, found.position, found.searched_until) == ([], Place(1997, 0, 0), 1.997)
-    found = search(steps, lambda number: True, 9, max_found_bytes=20)
-    assert (found.rows, found.position, found.searched_until) == ([0, 1], Place(1999, 0, 0), None)
+    page = search(steps, lambda number: number % 2 == 1, 2)
+    assert (page.rows, page.position, page.searched_until) == ([1, 3], Place(1997, 0, 0), None)
+    page = search(steps, lambda number: False, 2, max_entries=4)
+    assert (page.rows, page.position, page.searched_until) == ([], Place(1997, 0, 0), 1.997)
+    page = search(steps, lambda number: True, 9, max_found_bytes=20)
+    assert (page.rows, page.position, page.searched_until) == ([0, 1], Place(1999, 0, 0), None)
     assert search(steps, lambda number: False, 2).position is None
 
 

@@ -42,18 +42,18 @@ def stored(state: redis.Redis, records: Any) -> Any:
 
 
 def test_processes_of_two_versions_agree_on_each_decision(pair: Any, state: redis.Redis) -> None:
-    one, two, first, second = pair
+    first, second, first_kind, second_kind = pair
     # Both decide at once: the second publishes what the first one has decided.
-    raised = one.compare_and_set(KEY, FIELD, None, alarm(first))
-    assert two.compare_and_set(KEY, FIELD, None, alarm(second, value="other")).value == "v"
+    raised = first.compare_and_set(KEY, FIELD, None, alarm(first_kind))
+    assert second.compare_and_set(KEY, FIELD, None, alarm(second_kind, value="other")).value == "v"
     # Each moves on what the other one has written.
-    theirs = stored(state, two)
-    assert two.compare_and_set(KEY, FIELD, theirs, replace(theirs, published=True)).published
+    theirs = stored(state, second)
+    assert second.compare_and_set(KEY, FIELD, theirs, replace(theirs, published=True)).published
     # The first one is late: it gets the record of now, and goes on from there.
-    late = one.compare_and_set(KEY, FIELD, raised, replace(raised, published=True))
+    late = first.compare_and_set(KEY, FIELD, raised, replace(raised, published=True))
     assert late.published
-    over = one.compare_and_set(KEY, FIELD, late, replace(late, state="recovered", published=False))
-    assert (over.state, over.published, stored(state, two).state) == ("recovered", False, "recovered")
+    over = first.compare_and_set(KEY, FIELD, late, replace(late, state="recovered", published=False))
+    assert (over.state, over.published, stored(state, second).state) == ("recovered", False, "recovered")
 
 
 def test_a_member_of_the_later_version_survives_what_the_earlier_one_writes(state: redis.Redis) -> None:

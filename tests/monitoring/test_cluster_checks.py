@@ -25,10 +25,10 @@ THIRDS = ((0, 5461, A), (5462, 10923, B), (10924, 16383, C))
 
 
 def test_uneven_partitions_are_named_with_the_moves_that_even_them() -> None:
-    found = placement(THIRDS, 6, {A: "a" * 40})
-    assert (found.status, found.text) == (WARNING, "uneven: h1:6379: 1, h2:6379: 3, h3:6379: 2")
+    finding = placement(THIRDS, 6, {A: "a" * 40})
+    assert (finding.status, finding.text) == (WARNING, "uneven: h1:6379: 1, h2:6379: 3, h3:6379: 2")
     command = "valkey-cli -h h2 -p 6379 CLUSTER MIGRATESLOTS SLOTSRANGE 9974 9974 NODE"
-    assert found.remedy.startswith(f"run {command} {'a' * 40}. ")
+    assert finding.remedy.startswith(f"run {command} {'a' * 40}. ")
     assert f"{command} <id of h1:6379>. " in placement(THIRDS, 6, {}).remedy
     # It has moved.
     moved = ((0, 5461, A), (5462, 9973, B), (9974, 9974, A), (9975, 10923, B), (10924, 16383, C))
@@ -37,8 +37,8 @@ def test_uneven_partitions_are_named_with_the_moves_that_even_them() -> None:
 
 def test_slots_without_a_server_are_counted() -> None:
     assert coverage(THIRDS).status == OK
-    found = coverage(THIRDS[:2])
-    assert (found.status, found.text[:25]) == (FAILURE, "5460 of 16384 have no ser")
+    finding = coverage(THIRDS[:2])
+    assert (finding.status, finding.text[:25]) == (FAILURE, "5460 of 16384 have no ser")
 
 
 def test_a_cluster_in_which_one_server_stops_all_is_reported() -> None:
@@ -61,9 +61,9 @@ def test_a_cluster_is_even_after_the_commands_that_are_named(
 ) -> None:
     with running_cluster(tmp_path, options=("--appendonly", "no")) as servers:
         outcomes(Journal(servers.client(), partitions=partitions), *map(make_submission, NAMES))
-        found = placed(servers, partitions)
-        assert (found.status, found.text[:8]) == (WARNING, "uneven: ")
-        commands = found.remedy.removeprefix("run ").partition(". ")[0].split("; ")
+        finding = placed(servers, partitions)
+        assert (finding.status, finding.text[:8]) == (WARNING, "uneven: ")
+        commands = finding.remedy.removeprefix("run ").partition(". ")[0].split("; ")
         assert len(commands) == moves
         for command in commands:
             program, *words = shlex.split(command)

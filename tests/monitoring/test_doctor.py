@@ -57,7 +57,7 @@ def services(server):
     return over
 
 
-def found(services: Services) -> dict[str, doctor.Finding]:
+def findings(services: Services) -> dict[str, doctor.Finding]:
     """The last finding of each name."""
     return {finding.name: finding for finding in examine(services)}
 
@@ -123,7 +123,7 @@ def test_an_unreachable_server_is_unavailable_and_not_a_configuration_error():
 
 
 def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read, own_server):
-    by_name = found(services(read(SOURCES), own_server.url, own_server.broker_url))
+    by_name = findings(services(read(SOURCES), own_server.url, own_server.broker_url))
     missing = {"web", "worker", "beat", "dispatch", "API tokens"}
     assert {name for name, check in by_name.items() if check.status != OK} == missing
     assert by_name["broker of the bridge"].text == "answers, noeviction"
@@ -131,22 +131,22 @@ def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(service
 
 def test_tokens_are_listed_and_without_any_the_remedy_creates_one(services, read, tmp_path):
     nobody = {"state_url": "redis://127.0.0.1:1/0", "broker_url": "redis://127.0.0.1:1/1"}
-    finding = found(services(read(HEAD), **nobody))["API tokens"]
+    finding = findings(services(read(HEAD), **nobody))["API tokens"]
     assert (finding.status, "401" in finding.text) == (WARNING, True)
     assert finding.remedy == "attempt-bridge tokens new, then name it under access.tokens"
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "api-token.sha256").write_text("no hash\n")
-    finding = found(services(read(HEAD), **nobody))["API tokens"]
+    finding = findings(services(read(HEAD), **nobody))["API tokens"]
     assert (finding.status, "holds no SHA-256" in finding.text, "delete it" in finding.remedy) == (FAILURE, True, True)
     named = f"access: {{tokens: [{{name: ops, role: viewer, sha256: {'a' * 64}}}]}}\n"
-    assert found(services(read(HEAD + named), **nobody))["API tokens"].text == "ops (viewer)"
+    assert findings(services(read(HEAD + named), **nobody))["API tokens"].text == "ops (viewer)"
 
 
 def test_heartbeats_are_checked_by_age(services, read, state):
     over = services(read(SOURCES))
     state.set("ab:heartbeat:worker", f"{over.now() - 3:.3f}")
     state.set("ab:heartbeat:beat", f"{over.now() - 300:.3f}")
-    by_name = found(over)
+    by_name = findings(over)
     assert (by_name["worker"].status, by_name["beat"].status) == (OK, WARNING)
     assert "attempt-bridge beat" in by_name["beat"].remedy
 
@@ -155,7 +155,7 @@ def test_a_process_that_uses_another_broker_than_the_configuration_is_a_failure(
     made = services(read(SOURCES))
     state.set(keys.broker_in_use("worker"), "redis://:**@elsewhere:6379/7")
     state.set(keys.broker_in_use("beat"), Connection(made.broker_url).as_uri())
-    by_name = found(made)
+    by_name = findings(made)
     assert by_name["broker of worker"].status == FAILURE
     assert "elsewhere:6379/7, but the configuration says redis://:**@127.0.0.1:" in by_name["broker of worker"].text
     assert "broker of beat" not in by_name
@@ -163,7 +163,7 @@ def test_a_process_that_uses_another_broker_than_the_configuration_is_a_failure(
 
 def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(services, read, state):
     state.hset("ab:bridge", mapping={"name": "acme", "partitions": "4"})
-    finding = found(services(read(SOURCES)))["partitions"]
+    finding = findings(services(read(SOURCES)))["partitions"]
     assert finding.status == FAILURE
     assert finding.remedy.startswith("set bridge.partitions: 4")
 
@@ -187,7 +187,7 @@ def test_name_and_partitions_are_fixed_at_the_first_start(state, read):
 
 def test_a_broker_in_the_database_of_the_state_is_a_warning(services, read, server):
     same = server.url.replace("127.0.0.1", "localhost")
-    finding = found(services(read(SOURCES), broker_url=same))["broker of the bridge"]
+    finding = findings(services(read(SOURCES), broker_url=same))["broker of the bridge"]
     assert finding.status == WARNING
     assert "same database as the state" in finding.text
 
@@ -197,7 +197,7 @@ def test_a_broker_that_does_not_answer_is_named_with_its_users(services, read):
         "subscriptions:\n  books: {transport: celery, task: t, queue: q, broker: 'redis://127.0.0.1:1/0'}\n"
         "  rabbit: {transport: kombu, exchange: x, broker: 'amqp://127.0.0.1:1'}\n"
     )
-    by_name = found(services(read(text)))
+    by_name = findings(services(read(text)))
     for name in ("broker of books", "broker of rabbit"):
         assert (by_name[name].status, by_name[name].unreachable) == (FAILURE, True)
 
@@ -226,7 +226,7 @@ def test_brokers_that_answer_a_byte_at_a_time_are_named_and_the_others_are_check
         f"subscriptions:\n  books: {{transport: celery, task: t, queue: q, broker: '{dripping['redis']}/0'}}\n"
         f"  rabbit: {{transport: kombu, exchange: x, broker: '{dripping['amqp']}'}}\n"
     )
-    by_name = found(services(read(text)))
+    by_name = findings(services(read(text)))
     for name in ("broker of books", "broker of rabbit"):
         finding = by_name[name]
         assert (finding.status, finding.unreachable) == (FAILURE, True)
@@ -235,7 +235,7 @@ def test_brokers_that_answer_a_byte_at_a_time_are_named_and_the_others_are_check
 
 
 def test_a_state_server_that_answers_a_byte_at_a_time_is_named_and_the_rest_is_checked(services, read, dripping):
-    by_name = found(services(read(SOURCES), state_url=f"{dripping['redis']}/0"))
+    by_name = findings(services(read(SOURCES), state_url=f"{dripping['redis']}/0"))
     assert by_name["state server"].text == "no complete answer within 0.5 s"
     assert by_name["state server"].unreachable
     assert by_name["broker of the bridge"].status == by_name["source eu"].status == OK
@@ -249,7 +249,7 @@ def test_subscriptions_that_cannot_deliver_are_named_with_a_remedy(services, rea
         "  inner: {transport: http, url: https://localhost/x, secrets: ['${WHSEC}']}\n"
     )
     state.hset("ab:{0}:state:two", mapping={"disabled": "410 Gone"})
-    by_name = found(services(read(text)))
+    by_name = findings(services(read(text)))
     assert by_name["subscription two"].status == FAILURE
     assert "subscriptions resume two" in by_name["subscription two"].remedy
     assert '"us-*" matches no source' in by_name["subscription one"].text
@@ -265,53 +265,56 @@ def test_a_secret_that_expires_soon_is_a_warning_and_then_a_failure(services, re
     )
     bridge, moment = services(read(text)), 1_798_675_200.0
     for now, status in ((moment - 13 * 86_400, WARNING), (moment, FAILURE)):
-        finding = found(replace(bridge, now=lambda now=now: now))["secrets of subscription crm"]
+        finding = findings(replace(bridge, now=lambda now=now: now))["secrets of subscription crm"]
         assert finding.status == status
         assert finding.text.startswith("secrets[1] expire")
         assert WHSEC not in finding.text + finding.remedy
-    assert "secrets of subscription crm" not in found(replace(bridge, now=lambda: moment - 15 * 86_400))
+    assert "secrets of subscription crm" not in findings(replace(bridge, now=lambda: moment - 15 * 86_400))
 
 
 def test_the_database_of_a_subscription_is_checked_and_nothing_is_created(services, read, tmp_path):
     text = "subscriptions: {{results: {{transport: sql, url: 'sqlite:///results.db', table: t, create: {}}}}}\n"
     lazy, strict = (services(read(HEAD + text.format(create))) for create in ("true", "false"))
     name = "database of subscription results"
-    assert (found(lazy)[name].status, found(lazy)[name].remedy) == (WARNING, "start dispatch: it creates the tables")
-    assert (found(strict)[name].status, found(strict)[name].text) == (FAILURE, "the file does not exist")
+    assert (findings(lazy)[name].status, findings(lazy)[name].remedy) == (
+        WARNING,
+        "start dispatch: it creates the tables",
+    )
+    assert (findings(strict)[name].status, findings(strict)[name].text) == (FAILURE, "the file does not exist")
     file = tmp_path / "results.db"
     assert not file.exists()
     subscription = lazy.config.subscriptions["results"]
     database = database_of(subscription)
     database.check()
     database.close()
-    assert found(strict)[name] == Finding(
+    assert findings(strict)[name] == Finding(
         name, OK, f'SQLite {sqlite3.sqlite_version}, tables "t" and "t_events" of sqlite:///{file}, version 1'
     )
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("UPDATE t_version SET version = 2")
         connection.commit()
-    finding = found(lazy)[name]
+    finding = findings(lazy)[name]
     assert (finding.status, finding.unreachable) == (FAILURE, False)
     assert finding.text == 'the tables "t" have version 2, this bridge writes version 1'
     file.write_bytes(b"noise" * 500)
-    assert found(lazy)[name].text == "the file is not an SQLite database (SQLITE_NOTADB)"
+    assert findings(lazy)[name].text == "the file is not an SQLite database (SQLITE_NOTADB)"
 
 
 def test_the_services_of_a_subscription_are_known_and_apprise_is_installed(services, read, tmp_path, monkeypatch):
     (tmp_path / "url").write_text("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ")
     text = f"subscriptions: {{ops: {{transport: notify, urls: [{{file: {tmp_path}/url}}]}}}}\n"
     bridge, name = services(read(HEAD + text)), "services of subscription ops"
-    assert found(bridge)[name] == Finding(name, OK, "Slack; attempt-bridge subscriptions test ops sends a message")
+    assert findings(bridge)[name] == Finding(name, OK, "Slack; attempt-bridge subscriptions test ops sends a message")
     (tmp_path / "url").write_text("slak://T1JJ3T3L2")
-    wrong = found(services(read(HEAD + text)))[name]
+    wrong = findings(services(read(HEAD + text)))[name]
     assert (wrong.status, wrong.text) == (FAILURE, 'urls[0]: "slak://" is not a service of Apprise')
     monkeypatch.setitem(sys.modules, "apprise", None)
-    missing = found(bridge)[name]
+    missing = findings(bridge)[name]
     assert (missing.status, missing.remedy) == (FAILURE, "pip install 'apprise>=2.3,<2.4'")
 
 
 def test_more_polls_than_the_budget_allows_are_a_warning(services, read):
-    finding = found(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
+    finding = findings(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
     assert finding.status == WARNING
     assert finding.text == "120 polls per 1h, its budget is 30 calls"
 
@@ -319,26 +322,26 @@ def test_more_polls_than_the_budget_allows_are_a_warning(services, read):
 def test_a_stopped_source_is_named_with_a_remedy(services, read, state):
     bridge = services(read(SOURCES))
     bridge.budgets.pause_until("eu", math.inf, "the vendor refused the key")
-    finding = found(bridge)["source eu"]
+    finding = findings(bridge)["source eu"]
     assert (finding.status, finding.text) == (FAILURE, "the vendor refused the key")
     assert finding.remedy == "fix the cause, then attempt-bridge sources resume eu"
     bridge.budgets.pause("eu")
-    finding = found(bridge)["source eu"]
+    finding = findings(bridge)["source eu"]
     assert (finding.status, finding.text) == (WARNING, "paused by an operator")
     assert finding.remedy == "attempt-bridge sources resume eu"
     bridge.budgets.resume("eu")
-    assert found(bridge)["source eu"].status == OK
+    assert findings(bridge)["source eu"].status == OK
 
 
 def test_a_task_unacknowledged_for_long_is_a_warning_about_the_visibility_timeout(read, services, server):
     name = "visibility timeout, broker of the bridge"
     broker = redis.Redis.from_url(server.broker_url)
     bridge = services(read(SOURCES))
-    assert found(bridge)[name].status == OK
+    assert findings(bridge)[name].status == OK
     broker.zadd("unacked_index", {"fresh": bridge.now() - 20})
-    assert found(bridge)[name].status == OK
+    assert findings(bridge)[name].status == OK
     broker.zadd("unacked_index", {"old": bridge.now() - 900})
-    warning = found(bridge)[name]
+    warning = findings(bridge)[name]
     assert warning.status == WARNING
     assert " s old: it will run again" in warning.text
     assert "visibility_timeout" in warning.remedy

@@ -33,7 +33,7 @@ def test_the_topic_is_asked_for_and_not_created() -> None:
 
 def test_a_single_copy_and_a_partition_without_a_leader_are_told() -> None:
     subscription = Subscription(name="analytics", transport="kafka", servers=("k:9093",), topic="attempts")
-    one = judge(subscription, "topic", Topic(brokers=1, partitions=3, leaderless=0, copies=1))
-    assert (one.status, one.remedy) == (WARNING, "give the topic three replicas and min.insync.replicas 2")
-    none = judge(subscription, "topic", Topic(brokers=2, partitions=3, leaderless=1, copies=3))
-    assert (none.status, none.text) == (FAILURE, "1 of 3 partitions have no leader: their events wait")
+    single = judge(subscription, "topic", Topic(brokers=1, partitions=3, leaderless=0, copies=1))
+    assert (single.status, single.remedy) == (WARNING, "give the topic three replicas and min.insync.replicas 2")
+    no_leader = judge(subscription, "topic", Topic(brokers=2, partitions=3, leaderless=1, copies=3))
+    assert (no_leader.status, no_leader.text) == (FAILURE, "1 of 3 partitions have no leader: their events wait")

@@ -80,11 +80,11 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert len({panel["title"] for panel in PANELS}) == len(PANELS)
-    for one, other in combinations((panel["gridPos"] for panel in panels), 2):
-        apart_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-        apart_y = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert apart_x or apart_y, (one, other)
-        assert one["x"] + one["w"] <= 24
+    for first, second in combinations((panel["gridPos"] for panel in panels), 2):
+        apart_x = first["x"] + first["w"] <= second["x"] or second["x"] + second["w"] <= first["x"]
+        apart_y = first["y"] + first["h"] <= second["y"] or second["y"] + second["h"] <= first["y"]
+        assert apart_x or apart_y, (first, second)
+        assert first["x"] + first["w"] <= 24
 
 
 def test_numbers_about_the_state_are_not_added_up_over_web_processes(scrape: Scrape) -> None:
@@ -102,8 +102,8 @@ def test_every_alert_reads_metrics_and_labels_that_are_scraped_and_names_a_comma
     assert len(RULES) >= 10
     for rule in RULES:
         assert metrics_of(rule["expr"]), rule["alert"]
-        found = labels_of(rule["expr"], scrape)
-        assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= found, rule["alert"]
+        labels = labels_of(rule["expr"], scrape)
+        assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= labels, rule["alert"]
         for noun in re.findall(r"attempt-bridge ([a-z-]+)", rule["annotations"]["remedy"]):
             assert noun in COMMANDS, rule["alert"]
 

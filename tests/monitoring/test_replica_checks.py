@@ -22,7 +22,7 @@ GOOD = Replica(address="a:1", follows=True, settings=ALWAYS)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found", "expected"),
+    ("wanted", "known", "expected"),
     [
         (1, [], {"replicas": (FAILURE, "0 connected, 1 must confirm: webhooks get 503")}),
         (
@@ -43,9 +43,9 @@ GOOD = Replica(address="a:1", follows=True, settings=ALWAYS)
     ],
 )
 def test_replicas_have_a_finding_each_and_one_together(
-    wanted: int, found: list[Replica], expected: dict[str, tuple[str, str]]
+    wanted: int, known: list[Replica], expected: dict[str, tuple[str, str]]
 ) -> None:
-    findings = {finding.name: finding for finding in replicas(Durability(ack="replica", replicas=wanted), found)}
+    findings = {finding.name: finding for finding in replicas(Durability(ack="replica", replicas=wanted), known)}
     for name, (status, text) in expected.items():
         assert (findings[name].status, text in findings[name].text) == (status, True)
         assert bool(findings[name].remedy) == (status != OK)
@@ -57,22 +57,22 @@ def servers(starts_servers: None, tmp_path: Path) -> Iterator[ReplicatedServer]:
         yield servers
 
 
-def found(servers: ReplicatedServer, directory: Path, durability: str) -> dict[str, Finding]:
+def examined(servers: ReplicatedServer, directory: Path, durability: str) -> dict[str, Finding]:
     services = load(config_path=write_config(directory, servers.primary.url, durability))
     return {finding.name: finding for finding in examine(services, outward=False)}
 
 
 def test_doctor_asks_each_replica_that_the_primary_names(servers: ReplicatedServer, tmp_path: Path) -> None:
     named = f"replica 127.0.0.1:{servers.replica.port}"
-    findings = found(servers, tmp_path, "{ack: replica}")
+    findings = examined(servers, tmp_path, "{ack: replica}")
     assert [findings[name].status for name in ("replicas", named, "appendfsync")] == [WARNING, OK, OK]
     for server in (servers.primary, servers.replica):
         with server.client() as client:
             client.config_set("appendfsync", "everysec")
-    findings = found(servers, tmp_path, "{ack: replica, replicas: 2}")
+    findings = examined(servers, tmp_path, "{ack: replica, replicas: 2}")
     assert [findings[name].status for name in ("replicas", named, "appendfsync")] == [FAILURE] * 3
     # Nobody waits for replicas: the primary's own setting is a warning, as it was.
-    findings = found(servers, tmp_path, "{ack: local}")
+    findings = examined(servers, tmp_path, "{ack: local}")
     assert (findings["appendfsync"].status, "replicas" in findings) == (WARNING, False)
 
 

@@ -36,13 +36,13 @@ REFUSED = redis.AuthenticationError("invalid username-password pair")
 
 
 def test_sentinels_that_agree_are_three_facts_without_a_remedy() -> None:
-    found = judged(answer(1), answer(2), answer(3))
-    assert {name: (finding.status, finding.text) for name, finding in found.items()} == {
+    findings = judged(answer(1), answer(2), answer(3))
+    assert {name: (finding.status, finding.text) for name, finding in findings.items()} == {
         "primary of the state server": (OK, "10.0.0.1:6379, named by 3 of 3 sentinels"),
         "sentinels of the state server": (OK, "3 of 3 can be used, 2 are needed for a failover"),
         "replicas of the state server": (OK, "10.0.0.2:6379, 10.0.0.3:6379"),
     }
-    assert not any(finding.remedy for finding in found.values())
+    assert not any(finding.remedy for finding in findings.values())
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_what_one_sentinel_says_otherwise_is_named(third: Answer, name: str, sta
 
 
 def test_without_a_majority_of_sentinels_no_failover_can_be() -> None:
-    found = judged(answer(1), answer(2, error=AWAY), answer(3, error=AWAY))
-    finding = found["sentinels of the state server"]
+    findings = judged(answer(1), answer(2, error=AWAY), answer(3, error=AWAY))
+    finding = findings["sentinels of the state server"]
     assert (finding.status, finding.text) == (FAILURE, "1 of 3 can be used, 2 are needed for a failover")
-    assert found["primary of the state server"].status == OK
+    assert findings["primary of the state server"].status == OK
 
 
 def test_an_address_that_leaves_sentinels_out_is_a_warning() -> None:
@@ -111,8 +111,8 @@ def test_no_sentinel_that_answers_is_one_line() -> None:
 
 
 def test_sentinels_that_all_refuse_the_password_are_not_called_away() -> None:
-    found = judged(*(answer(number, error=REFUSED) for number in (1, 2, 3)))
-    assert sorted(found) == ["sentinel s1:1", "sentinel s2:2", "sentinel s3:3"]
-    assert {finding.remedy for finding in found.values()} == {
+    findings = judged(*(answer(number, error=REFUSED) for number in (1, 2, 3)))
+    assert sorted(findings) == ["sentinel s1:1", "sentinel s2:2", "sentinel s3:3"]
+    assert {finding.remedy for finding in findings.values()} == {
         "give sentinel_password in the address, and sentinel_username if they have users"
     }

@@ -128,5 +128,5 @@ def test_a_signer_without_a_secret_cannot_be_made() -> None:
     ],
 )
 def test_a_secret_that_is_mistyped_is_named(secret: str, problem: str | None) -> None:
-    found = secret_problem(secret)
-    assert found == problem or (problem is not None and found is not None and found.startswith(problem))
+    message = secret_problem(secret)
+    assert message == problem or (problem is not None and message is not None and message.startswith(problem))

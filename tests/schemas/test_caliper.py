@@ -37,9 +37,9 @@ def members(value: Any) -> Iterator[tuple[str, Any]]:
         yield from members(inner)
 
 
-def check(found: list[dict[str, Any]]) -> None:
+def check(events: list[dict[str, Any]]) -> None:
     """By the context, and by what the specification requires of events and of entities."""
-    for event in found:
+    for event in events:
         assert event["@context"] == VERSION
         assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", event["id"])
         assert event["type"].removesuffix("Event") in ("Assessment", "Grade", "")
@@ -63,9 +63,9 @@ def check(found: list[dict[str, Any]]) -> None:
 
 
 def converted(event: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = caliper_events(event, base=BASE)
-    check(found)
-    return found
+    events = caliper_events(event, base=BASE)
+    check(events)
+    return events
 
 
 @pytest.mark.parametrize("vendor", SAMPLES.vendors)

@@ -165,9 +165,9 @@ def test_any_event_becomes_valid_statements_and_ids_that_depend_on_it_alone(even
     document = json.loads(event.to_json())
     form = Format(name=XAPI, base=BASE)
     body = form.converted(document)
-    found = json.loads(body)
-    assert [statement_problem(each) for each in found] == [None] * len(found)
-    assert len({each["id"] for each in found}) == len(found)
+    statements = json.loads(body)
+    assert [statement_problem(each) for each in statements] == [None] * len(statements)
+    assert len({each["id"] for each in statements}) == len(statements)
     assert form.converted(json.loads(event.to_json())) == body
     assert MARK not in form.converted(only(document, ("result",))).decode()
     for name in re.findall(rf'"({EXTENSION}[^"]*)"', body.decode()):

@@ -221,14 +221,14 @@ def test_an_attempt_that_is_not_finished_has_no_version_yet():
 
 
 @pytest.mark.parametrize(
-    ("place", "found"),
+    ("place", "wrapped"),
     [("", lambda row: row), ("data", lambda row: {"data": row}), (None, lambda row: {"data": {"items": [row]}})],
 )
-def test_one_row_may_be_below_its_item_and_an_object(place, found):
+def test_one_row_may_be_below_its_item_and_an_object(place, wrapped):
     items = {"path": "/forms/{item}/results", "per": "forms", "options": {"forms": ("F7", "F8")}}
     api = simulator([10], one="/forms/{item}/results/", one_at=place, **items)
 
-    assert call(api, "/forms/F7/results/r1").get_json() == found(api.shown("r1"))
+    assert call(api, "/forms/F7/results/r1").get_json() == wrapped(api.shown("r1"))
     assert [call(api, path).status_code for path in ("/forms/F8/results/r1", "/forms/F7/results/r2")] == [404, 404]
     assert call(api, "/forms/F7/results").get_json()["data"]["items"] == [api.shown("r1")]
 

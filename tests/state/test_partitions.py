@@ -25,7 +25,7 @@ def of_layout(state: redis.Redis, layout: int, number: int = 4) -> Spread:
 
 
 def test_the_field_of_an_attempt_and_of_its_notices_tells_their_partition(state: redis.Redis) -> None:
-    places, found = of_layout(state, 3), set()
+    places, homes = of_layout(state, 3), set()
     for name in NAMES:
         partition, field = places.home("eu", name)
         assert field == attempt_field("eu", name)
@@ -33,8 +33,8 @@ def test_the_field_of_an_attempt_and_of_its_notices_tells_their_partition(state:
         about, notice = places.home("eu", name, "notice:attempt.overdue:1")
         assert (about, len(notice), partition_of_field(notice, 4)) == (partition, 16, partition)
         assert notice != places.home("eu", name, "notice:attempt.overdue:2")[1]
-        found.add(partition)
-    assert found == {0, 1, 2, 3}
+        homes.add(partition)
+    assert homes == {0, 1, 2, 3}
 
 
 def test_a_state_of_layout_2_keeps_its_partitions_and_fields(state: redis.Redis) -> None:

@@ -170,16 +170,16 @@ def test_a_record_is_read_with_members_of_a_later_version_and_without_those_of_t
     kind, members = type(record), json.loads(json.dumps(to_members(record)))
     read = read_record(kind, json.dumps(members | LATER))
     assert read == record
-    assert {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING} == set(
-        REQUIRED[name].split()
-    )
+    assert {
+        field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING
+    } == set(REQUIRED[name].split())
     for missing in members:
         rest = json.dumps({member: value for member, value in members.items() if member != missing})
         if missing in REQUIRED[name].split():
             with pytest.raises(UnreadableRecord, match=f"^{missing}: missing$"):
                 read_record(kind, rest)
         else:
-            own = next(one for one in fields(kind) if one.name == missing)
+            own = next(field for field in fields(kind) if field.name == missing)
             default = own.default if own.default_factory is MISSING else own.default_factory()
             assert read_record(kind, rest) == replace(record, **{missing: default})
 
@@ -301,9 +301,9 @@ def asked(client: redis.Redis) -> AskedTest | None:
 
 
 def replayed(client: redis.Redis) -> Replay | None:
-    jobs, found = list(Replays(client).newest_first()), Replays(client).get(REPLAY.id)
-    assert [each.job for each in jobs] == ([] if found is None else [found.job])
-    return None if found is None else found.job
+    jobs, replay = list(Replays(client).newest_first()), Replays(client).get(REPLAY.id)
+    assert [each.job for each in jobs] == ([] if replay is None else [replay.job])
+    return None if replay is None else replay.job
 
 
 def stored_session(client: redis.Redis) -> Any:
@@ -527,12 +527,12 @@ def calls(*wanted: str) -> Iterator[tuple[str, str, ast.Call]]:
 
 
 def test_every_class_that_is_stored_is_in_the_list() -> None:
-    found = {
+    stored = {
         ast.unparse(call.args[READERS[name]])
         for file, name, call in calls(*READERS)
         if file.startswith("bridge/") and file != "bridge/state/stored_json.py"
     }
-    assert found - {"context", "self._kind", "_Answer"} == RECORDS.keys()
+    assert stored - {"context", "self._kind", "_Answer"} == RECORDS.keys()
     assert REQUIRED.keys() == RECORDS.keys()
 
 

@@ -110,8 +110,8 @@ def test_streams_of_several_nodes_are_awaited_together(cluster: ClusterClient) -
     assert cluster.xread(streams, block=20) == []
     writer = threading.Timer(0.1, lambda: cluster.xadd(KEYS[2], {"a": 1}))
     writer.start()
-    found = cluster.xread(streams, block=20_000)
-    assert [(name, [fields for _, fields in entries]) for name, entries in found] == [
+    reply = cluster.xread(streams, block=20_000)
+    assert [(name, [fields for _, fields in entries]) for name, entries in reply] == [
         (KEYS[2].encode(), [{b"a": b"1"}])
     ]
     writer.join()
@@ -161,8 +161,8 @@ def test_a_node_that_hangs_delays_only_what_needs_its_keys(moving: Cluster, clus
         first, *others = pipe.execute(raise_on_error=False)
         assert isinstance(first, redis.TimeoutError)
         assert others == [1] * len(here)
-        found = cluster.xread(dict.fromkeys(KEYS, "0"), block=50)
-        assert [name.decode() for name, _ in found] == here
+        reply = cluster.xread(dict.fromkeys(KEYS, "0"), block=50)
+        assert [name.decode() for name, _ in reply] == here
     finally:
         away.cont()
     until(lambda: moving.is_well())

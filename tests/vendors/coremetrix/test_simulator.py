@@ -105,7 +105,7 @@ def test_which_time_selects_and_whether_bounds_belong_are_switches(selects, begi
     simulator.finish(finished=NOW - 1_000)
     moment = NOW - 1_000 - begin
 
-    def found(first, last):
+    def count_between(first, last):
         form = "2026-11-18T{:02}:{:02}:{:02}Z"
         noon = NOW - (11 * 3_600 + 6 * 60 + 40)
         text = [
@@ -114,9 +114,9 @@ def test_which_time_selects_and_whether_bounds_belong_are_switches(selects, begi
         ]
         return len(listed(simulator, **{"from": text[0], "to": text[1]}))
 
-    assert found(moment - 1, moment + 1) == 1
-    assert found(moment - 2, moment - 1) == found(moment + 1, moment + 2) == 0
-    assert found(moment, moment + 1) == found(moment - 1, moment) == inclusive
+    assert count_between(moment - 1, moment + 1) == 1
+    assert count_between(moment - 2, moment - 1) == count_between(moment + 1, moment + 2) == 0
+    assert count_between(moment, moment + 1) == count_between(moment - 1, moment) == inclusive
 
 
 def test_test_attempts_are_listed_only_on_request_and_carry_no_sign_of_it():

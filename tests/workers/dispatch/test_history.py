@@ -242,8 +242,8 @@ def test_the_lag_of_each_delivery_is_counted_once_and_that_of_a_replay_never(
 def lags(state: redis.Redis, moment: float) -> dict[str, int]:
     """The counts of lags on the day of this moment."""
     counted = state.hgetall(counts.names(keys.delivery_counts, 0, moment)[-1])
-    found = {field.decode().partition("|")[2]: int(number) for field, number in counted.items()}
-    return {name: number for name, number in found.items() if name.startswith("lag")}
+    by_name = {field.decode().partition("|")[2]: int(number) for field, number in counted.items()}
+    return {name: number for name, number in by_name.items() if name.startswith("lag")}
 
 
 def test_nothing_is_left_of_a_subscription_that_is_forgotten(state: redis.Redis) -> None:

@@ -180,13 +180,13 @@ def test_an_event_that_comes_at_any_moment_between_two_commands_ends_the_wait(
 
         monkeypatch.setattr(lane._rung, "wait", wait)
         monkeypatch.setattr(lane, "arm", arm)
-        found: list[bytes] = []
+        entries: list[bytes] = []
         # The lane looks again whenever its wait ends, as its steps do.
         for _ in range(2):
-            found += [entry for entry, _ in member.read(10, 60.0)]
+            entries += [entry for entry, _ in member.read(10, 60.0)]
             if commands.number >= at:
                 break
         number = commands.number
-        assert old not in found
-        assert len(found) == (1 if number >= at else 0), at
+        assert old not in entries
+        assert len(entries) == (1 if number >= at else 0), at
     assert number >= 6

@@ -68,10 +68,10 @@ def publish(journal: Journal, score: int = 1, origin: str = POLL) -> list[str]:
     for name in NAMES[:NOTICES]:
         notice = notices.consent_withdrawn(key=name, number=1, at=NOW, subject={}, attempts_voided=0)
         submissions.append(notices.submission(BRIDGE, "eu", "classmarker", notice, now=NOW))
-    found = []
+    all_outcomes = []
     for start in range(0, len(submissions), 50):
-        found += outcomes(journal, *submissions[start : start + 50])
-    return found
+        all_outcomes += outcomes(journal, *submissions[start : start + 50])
+    return all_outcomes
 
 
 def finish(services: Services, crash: Callable[[str], None] = lambda point: None) -> None:
@@ -93,10 +93,10 @@ def check(state: redis.Redis, revisions: int = 1) -> None:
     """Everything once, remembered where it belongs and nowhere else, and found."""
     assert doubles(state) == {}
     reader = Reader(state, partitions=SERVED)
-    found = reader.attempts("eu", NAMES)
-    assert {memory.revision for memory in found.values()} == {revisions}
-    assert found.keys() == set(NAMES)
-    assert all(reader.newest_event("eu", name, memory) is not None for name, memory in found.items())
+    memories = reader.attempts("eu", NAMES)
+    assert {memory.revision for memory in memories.values()} == {revisions}
+    assert memories.keys() == set(NAMES)
+    assert all(reader.newest_event("eu", name, memory) is not None for name, memory in memories.items())
     spread = read_spread(state, configured=SERVED)
     assert spread is not None
     wrong = [field for partition, field in fields(state) if partition != partition_of_field(field, spread.partitions)]
@@ -108,8 +108,8 @@ def fields(state: redis.Redis) -> Iterator[tuple[int, bytes]]:
     """(partition, field) of everything remembered."""
     for partition in range(SERVED):
         for number in range(int(state.hget(keys.seen(partition), "b") or 0)):  # type: ignore[arg-type]
-            found = state.hkeys(f"{keys.seen(partition)}:{number}")
-            yield from ((partition, field) for field in found if len(field) == 16)  # type: ignore[union-attr]
+            remembered = state.hkeys(f"{keys.seen(partition)}:{number}")
+            yield from ((partition, field) for field in remembered if len(field) == 16)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("before", "after", "layout"), [(1, 3, 3), (3, 2, 3), (2, 4, 3), (1, 4, 2), (4, 3, 2)])
@@ -247,10 +247,10 @@ def deletes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run(self: MoveMemories, script: object, partition: int, spread: Spread, args: object) -> object:
         if script is self._leaving:
-            found = plain(self, script, partition, spread, args)  # type: ignore[arg-type]
-            if found[1:]:
-                plain(self, self._drop, partition, spread, found[1::2])
-            return found
+            reply = plain(self, script, partition, spread, args)  # type: ignore[arg-type]
+            if reply[1:]:
+                plain(self, self._drop, partition, spread, reply[1::2])
+            return reply
         return plain(self, script, partition, spread, args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MoveMemories, "_run", run)

@@ -215,11 +215,11 @@ def test_what_a_later_version_has_asked_for_or_reported_ends_nothing(services: S
     services.state.set(keys.asked_test("1"), '["?"]')
     assert tests.take(0.1) is None
     assert tests.take(0.1) is None
-    report = json.dumps({"problem": "no", "colour": "blue"})
-    services.state.rpush(keys.test_report("3"), report)
-    found = tests.wait(AskedTest("3", "crm", ""), 1.0)
-    assert found is not None
-    assert found.problem == "no"
+    text = json.dumps({"problem": "no", "colour": "blue"})
+    services.state.rpush(keys.test_report("3"), text)
+    report = tests.wait(AskedTest("3", "crm", ""), 1.0)
+    assert report is not None
+    assert report.problem == "no"
 
 
 def test_the_command_shows_request_answer_and_time_and_fails_with_1(

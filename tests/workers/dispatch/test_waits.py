@@ -84,8 +84,10 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
 
 def announced(services: Services) -> list[tuple[str, dict[str, Any]]]:
     events = Reader(services.state).events(newest_first=False)
-    found = [(one.type, json.loads(one.event)["data"]) for one in events if one.type.startswith("subscription.")]
-    return [(kind, data["subscription"]) for kind, data in found]
+    alarms = [
+        (event.type, json.loads(event.event)["data"]) for event in events if event.type.startswith("subscription.")
+    ]
+    return [(kind, data["subscription"]) for kind, data in alarms]
 
 
 def test_tables_that_are_missing_raise_an_alarm_with_the_remedy_and_it_ends_when_they_are_there(

@@ -264,8 +264,8 @@ def test_backfills_of_one_source_run_one_after_the_other_and_long_jobs_leave_thr
     ],
 )
 def test_a_wrong_job_is_one_problem(world: World, path: str, body: Any, status: int, says: str) -> None:
-    found, document = world.call("POST", path, body)
-    assert found == status
+    code, document = world.call("POST", path, body)
+    assert code == status
     assert says in str(document)
     assert world.services.open_jobs.all() == []
     assert world.call("POST", path, body, role=VIEWER)[0] == 403
@@ -279,11 +279,11 @@ def test_a_reconciliation_is_made_by_a_worker_and_its_result_has_the_ids(world: 
     ids = world.sit(3)
     row = world.done("POST", "reconciliations", {"source": NAME, "since": "2027-01-04", "fix": True})
     assert (row["state"], row["counts"]) == ("waiting", None)
-    assert [one["state"] for one in world.done("GET", "reconciliations")["reconciliations"]] == ["waiting"]
+    assert [job["state"] for job in world.done("GET", "reconciliations")["reconciliations"]] == ["waiting"]
     world.work()
-    found = world.done("GET", f"reconciliations/{row['id']}")
-    assert (found["state"], found["by"], found["counts"]["missing"], found["fixed"]) == ("done", "ann", 3, ids)
-    assert found["ids"]["missing"] == ids
+    after = world.done("GET", f"reconciliations/{row['id']}")
+    assert (after["state"], after["by"], after["counts"]["missing"], after["fixed"]) == ("done", "ann", 3, ids)
+    assert after["ids"]["missing"] == ids
     assert world.published == ids
     (listed,) = world.done("GET", f"reconciliations?source={NAME}&state=done")["reconciliations"]
     assert "ids" not in listed

@@ -632,16 +632,16 @@ def test_days_and_ids_are_in_order_and_both_has_no_ids() -> None:
 
 
 def test_delays_by_nearest_rank_never_below_zero_and_only_of_the_period() -> None:
-    def one(number: int, finished: float | None, delay: float) -> Published:
+    def attempt(number: int, finished: float | None, delay: float) -> Published:
         recorded = (finished or START) + delay
         return Published(id=str(number), finished=finished, recorded=recorded, origin="webhook")
 
-    published = [one(number, SINCE, float(number)) for number in range(1, 101)]
-    published += [one(200, SINCE - 1, 9999.0), one(201, UNTIL + 1, 9999.0), one(202, None, 9999.0)]
+    published = [attempt(number, SINCE, float(number)) for number in range(1, 101)]
+    published += [attempt(200, SINCE - 1, 9999.0), attempt(201, UNTIL + 1, 9999.0), attempt(202, None, 9999.0)]
     assert delays(published, since=SINCE, until=UNTIL) == {
         "webhook": {"count": 100, "p50": 50.0, "p95": 95.0, "max": 100.0}
     }
-    assert delays([one(1, SINCE, -5.0)], since=SINCE, until=UNTIL)["webhook"]["max"] == 0.0
+    assert delays([attempt(1, SINCE, -5.0)], since=SINCE, until=UNTIL)["webhook"]["max"] == 0.0
     assert delays([], since=SINCE, until=UNTIL) == {}
 
 

@@ -406,9 +406,9 @@ def test_the_contract_suites_poll_the_first_listed_item() -> None:
     vendor = vendor_of(Api(clock=lambda: START))
     poll = replace(vendor.polls["forms"], fetch=lambda client, cursor, form: (client, cursor, form))
     vendor = replace(vendor, polls={"forms": poll, "all": poll_by_time(lambda client, cursor: (client, cursor))})
-    found = polls_of(vendor, {"forms": ("a", "b")})
-    assert found["forms"].fetch("client", "7") == ("client", "7", "a")
-    assert found["all"].fetch("client", "7") == ("client", "7")
+    bench_polls = polls_of(vendor, {"forms": ("a", "b")})
+    assert bench_polls["forms"].fetch("client", "7") == ("client", "7", "a")
+    assert bench_polls["all"].fetch("client", "7") == ("client", "7")
     with pytest.raises(pytest.fail.Exception, match="of the bench list no forms"):
         polls_of(vendor, {"forms": ()})
 

@@ -79,10 +79,10 @@ def test_each_event_is_a_structured_message_under_the_key_of_its_attempt(cluster
     tries = transport.send(events, now=1_000.0)
     assert [each.failure for each in tries] == [None] * 60
     messages = cluster.messages(make.topic)  # type: ignore[attr-defined]
-    found = {json.loads(message.value())["id"]: message for message in messages}
-    assert len(messages) == len(found) == 60
+    by_id = {json.loads(message.value())["id"]: message for message in messages}
+    assert len(messages) == len(by_id) == 60
     for each, tried in zip(events, tries, strict=True):
-        message = found[each.id]
+        message = by_id[each.id]
         assert message.value() == each.body
         assert message.key() == f"eu/{each.attempt}".encode()
         replay = [("bridge-replay", b"r1")] if each.id == "e3" else []

@@ -40,8 +40,8 @@ def attempts() -> list[dict[str, Any]]:
     sam = {"id": "c1", "external_id": "E-20417"}
     hygiene = {"id": "t2", "name": "Hygiene"}
     late = [notice(1), notice(2)]
-    for number, one in enumerate(late, start=1):
-        one["data"]["watch"] |= {"label": f"order-{number}", "deadline": f"2026-11-2{number - 1}T12:00:00.000Z"}
+    for number, event in enumerate(late, start=1):
+        event["data"]["watch"] |= {"label": f"order-{number}", "deadline": f"2026-11-2{number - 1}T12:00:00.000Z"}
     polled = made(3, candidate={"id": "c3"}, assessment=hygiene, result={"percentage": 95.0, "passed": False})
     ungraded = {"percentage": None, "passed": None, "grading": "pending"}
     old = made(4, attempt={"completed_at": "2020-01-01T10:00:00.000Z"}, result=ungraded)
@@ -71,14 +71,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def queries(dialect: str) -> dict[str, str]:
     """Title -> query, of one dialect."""
     section = GUIDE.partition("\n## Ten queries\n")[2].partition("\n## ")[0]
-    found = {}
+    by_title = {}
     for title, blocks in re.findall(r"^\*\*(.+?)\*\*.*?\n\n((?:```sql\n.+?```\n*)+)", section, re.M | re.S):
         for block in re.findall(r"```sql\n(.+?)```", blocks, re.S):
             only = re.match(r"-- (\w+)\n", block)
             if only is None or only[1].lower() == dialect:
-                assert title not in found, title
-                found[title] = block
-    return found
+                assert title not in by_title, title
+                by_title[title] = block
+    return by_title
 
 
 def plain(row: tuple[Any, ...], wanted: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -141,8 +141,8 @@ def test_the_highest_revision_stays_whatever_the_order(place: Place) -> None:
 
 def test_an_attempt_that_is_voided_under_the_same_revision_is_marked_and_stays_so(place: Place) -> None:
     transport = place.transport()
-    for one in (made(1), made(1, voided=True), made(1)):
-        assert outcomes(transport, outgoing(one)) == [None]
+    for event in (made(1), made(1, voided=True), made(1)):
+        assert outcomes(transport, outgoing(event)) == [None]
     transport.close()
     ((voided, kind),) = place.do("SELECT voided, status FROM {attempts}")
     assert (bool(voided), kind) == (True, "voided")
@@ -197,9 +197,9 @@ def junk(place: Place) -> list[dict[str, Any]]:
     return [*JUNK, *(more if place.dialect == "postgresql" else [])]
 
 
-def encoded(one: dict[str, Any]) -> Any:
+def encoded(event: dict[str, Any]) -> Any:
     (sent,) = outgoing(made(1))
-    return replace(sent, id=one["id"], attempt=one["subject"], body=json.dumps(one).encode())
+    return replace(sent, id=event["id"], attempt=event["subject"], body=json.dumps(event).encode())
 
 
 def test_a_row_that_the_database_refuses_fails_alone_and_for_good(place: Place) -> None:
@@ -408,7 +408,7 @@ def test_a_pooler_in_transaction_mode_may_be_in_between(postgresql: Place, postg
         for transport in transports:
             transport.close()
         with closing(postgresql.connect()) as direct, closing(psycopg.connect(url)) as through:
-            settings = [one.execute("SHOW lock_timeout").fetchall() for one in (direct, through)]
+            settings = [connection.execute("SHOW lock_timeout").fetchall() for connection in (direct, through)]
         assert settings[0] == settings[1]
     assert postgresql.do(COUNTS) == [(120, 120)]
 
@@ -457,8 +457,8 @@ def test_an_address_that_is_wrong_is_named(
     old, new = (part.format(port=postgresql_server.port) for part in change)
     url = (postgresql.subscription.url or "").replace(old, new)
     transport = transport_for(replace(postgresql.subscription, url=url.replace("@", ":s3cret@")), "")
-    found, problem, charged = only(outcomes(transport, outgoing(made(1))))
-    assert (found, charged) == (reason, False)
+    cause, problem, charged = only(outcomes(transport, outgoing(made(1))))
+    assert (cause, charged) == (reason, False)
     assert text in problem
     assert "s3cret" not in problem + transport.shown(outgoing(made(1))[0], now=1.0).to
 
