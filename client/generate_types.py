@@ -18,7 +18,7 @@ TARGET = HERE / "src/attempt_bridge_client/events.py"
 VERSION = "1.0"
 #: Sent to every subscription; one that lists the fields in `data` may be without all others.
 ALWAYS_SENT = {("Attempt", "id"), ("Attempt", "revision"), ("Attempt", "status")}
-#: Names that say more than those of the schema, whose two `Data` would be one.
+#: Clearer names than those of the schemas, in which both have a `Data`.
 NAMES = {"Data": "AttemptData"}
 SCALARS = {
     "string": ("str", "text"),
@@ -30,8 +30,8 @@ SCALARS = {
 HEAD = '''\
 """Events and their parts. Written by `client/generate_types.py` from the JSON Schemas {version}: do not edit.
 
-Members that a later minor version adds are in `extra`. Times are aware, in UTC. What is None is unknown, or not among
-the fields that the subscription is sent.
+Members that a later minor version adds are in `extra`. Times are timezone-aware, in UTC. None means unknown, or not
+among the fields that the subscription gets.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 SCHEMA_VERSION = "{version}"
 #: Types of events that carry a result.
 ATTEMPT_TYPES = {attempt_types}
-#: Types of events that do not, as far as this version knows them.
+#: Types of events without a result that this version knows.
 NOTICE_TYPES = {notice_types}
 '''
 
@@ -215,7 +215,7 @@ def _member(name: str, shape: dict[str, Any], *, required: bool) -> tuple[str, s
 
 
 def _plain(shape: dict[str, Any]) -> tuple[str, str, str]:
-    """Type, method of `Members`, further arguments."""
+    """Its type, the method of `Members` that reads it, and further arguments."""
     types = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
     (kind,) = [kind for kind in types if kind != "null"]
     if kind == "string" and shape.get("format") == "date-time":

@@ -81,23 +81,23 @@ def line_about(name: str) -> str:
             ': ValueError: option "b": is required, so it has no default. Remedy: leave out one of them',
         ),
         ({"__init__.py": declaration(more="split=True,")}, "split is of type bool. Remedy: make it a function, or"),
-        ({"__init__.py": declaration(more="verify=print,")}, "verify is declared, and split is not. Remedy: remove"),
+        ({"__init__.py": declaration(more="verify=print,")}, "verify is declared, but split is not. Remedy: remove"),
         (
             {"__init__.py": declaration(more="split=print, verify=print,")},
             "secret_credential is None. Remedy: name the credential that verify checks against",
         ),
-        ({"__init__.py": declaration(more="expect=print,")}, "expect is declared, and recheck is not. Remedy: remove"),
+        ({"__init__.py": declaration(more="expect=print,")}, "expect is declared, but recheck is not. Remedy: remove"),
         (
             {"__init__.py": declaration(polls="{}")},
             "nothing can be read. Remedy: add polls, split, or recheck with expect",
         ),
         (
             {"__init__.py": declaration().replace("per_seconds=60.0", "per_seconds=86400.0, resets_at='25:00'")},
-            'quota: resets_at is "25:00". Remedy: a time of day in UTC, such as "13:30"',
+            'quota: resets_at is "25:00". Remedy: write a time of day in UTC, such as "13:30"',
         ),
         (
             {"__init__.py": declaration().replace("calls=60", "calls=0")},
-            "quota: calls and per_seconds must be above 0. Remedy: what the vendor allows",
+            "quota: calls and per_seconds must be above 0. Remedy: write what the vendor allows",
         ),
         (
             {"__init__.py": declaration().replace("position=float", "position=7")},

@@ -53,7 +53,7 @@ def test_every_declared_word_is_in_the_overview() -> None:
     assert (
         "| `groups`, `links` | 30 calls an hour for each key, both streams together; default budget 30 per 1h |" in text
     )
-    assert "| three months; at most 89d are asked for |" in text
+    assert "| three months; at most 89d are requested |" in text
 
 
 def test_what_a_vendor_lacks_is_said_in_the_overview() -> None:
@@ -132,7 +132,7 @@ def test_what_is_written_by_hand_stays_and_an_example_by_hand_replaces_the_gener
 
 
 def test_the_section_of_a_vendor_that_was_removed_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"a section of gone, which is not a vendor. Remedy: delete it"):
+    with pytest.raises(ConfigError, match=r"a section on gone, which is not a vendor. Remedy: delete it"):
         sections(f"{markers.begin('gone')}{markers.end('gone')}", {"north-bay": BARE}, (), other="overview")
 
 
@@ -165,7 +165,7 @@ def test_every_member_is_in_its_table_with_type_default_and_meaning() -> None:
     assert known["name"].default is None
     assert known["verify"].type == "function or None"
     assert known["verify"].meaning.startswith("`(raw, headers, secrets, now)`: the number of the secret that matched")
-    assert known["verify"].meaning.endswith("the webhook address must hold a token.")
+    assert known["verify"].meaning.endswith("the webhook address must contain a token.")
     assert known["options"].default == "{}"
     api = {member.name: member for member in members(JsonApi)}
     assert api["get(path, params, *, missing)"].meaning.startswith("The document in the answer.")

@@ -48,7 +48,7 @@ class _Unsure(Exception):
 
 
 def loader(schema_class: type[Schema]) -> Callable[[Any], Any]:
-    """A function that returns what `schema_class().load(payload)` does, about ten times as fast for usual payloads.
+    """A function that returns what `schema_class().load(payload)` does, about ten times as fast for ordinary payloads.
 
     Whatever the fast path cannot load is left to the declared schema, which also words the errors. The function raises
     `Unreadable`: one line with path and problem. It quotes no value, which may be personal.

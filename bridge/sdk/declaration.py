@@ -1,4 +1,4 @@
-"""What is wrong with the declaration of a vendor, before anything of it is used."""
+"""Checks the declaration of a vendor before anything in it is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 
 
 def declaration_problem(vendor: object) -> str | None:
-    """The first problem, as "fact: value. Remedy: ...", or None. `vendor`: what a package has as `VENDOR`."""
+    """The first problem, as "fact: value. Remedy: ...", or None. `vendor`: whatever a package exports as `VENDOR`."""
     if not isinstance(vendor, Vendor):
         return f"VENDOR is of type {type(vendor).__name__}. Remedy: VENDOR = Vendor(...) of bridge.sdk.vendor"
     return next(_wrong_types(vendor), None) or next(_contradictions(vendor), None)
@@ -36,15 +36,15 @@ def _contradictions(vendor: Vendor) -> Iterator[str]:
     if not _NAME.fullmatch(vendor.name):
         yield f'name is "{vendor.name}". Remedy: use lower-case words and digits with hyphens between them'
     if not (_number(vendor.quota.calls) and _number(vendor.quota.per_seconds)):
-        yield "quota: calls and per_seconds must be above 0. Remedy: what the vendor allows"
+        yield "quota: calls and per_seconds must be above 0. Remedy: write what the vendor allows"
     if vendor.quota.resets_at is not None and not _time_of_day(vendor.quota.resets_at):
-        yield f'quota: resets_at is "{vendor.quota.resets_at}". Remedy: a time of day in UTC, such as "13:30"'
+        yield f'quota: resets_at is "{vendor.quota.resets_at}". Remedy: write a time of day in UTC, such as "13:30"'
     if vendor.verify is not None and vendor.split is None:
-        yield "verify is declared, and split is not. Remedy: remove verify, or add split"
+        yield "verify is declared, but split is not. Remedy: remove verify, or add split"
     if vendor.verify is not None and vendor.secret_credential not in vendor.credentials:
         yield f"secret_credential is {vendor.secret_credential}. Remedy: name the credential that verify checks against"
     if vendor.expect is not None and vendor.recheck is None:
-        yield "expect is declared, and recheck is not. Remedy: remove expect, or add recheck"
+        yield "expect is declared, but recheck is not. Remedy: remove expect, or add recheck"
     if vendor.split is None and not vendor.polls and vendor.expect is None:
         yield "nothing can be read. Remedy: add polls, split, or recheck with expect"
 
@@ -82,7 +82,7 @@ def _tuple_of(fits: Callable[[Any], bool]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, tuple) and bool(value) and all(map(fits, value))
 
 
-#: Member -> what fits, and the words for it.
+#: Member -> a check for its value, and a description of what fits.
 _MEMBERS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "name": (_text, "a text"),
     "title": (_text, "a text"),

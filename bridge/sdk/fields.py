@@ -165,9 +165,9 @@ class Flag(TolerantField):
 
 
 class VendorSchema(Schema):
-    """Base of the schemas of vendors' payloads. Undeclared members are dropped, because vendors add some any time; a
-    member that is not required and has no `load_default`, also one of marshmallow's own fields such as `Nested`, is
-    None if it is missing or null.
+    """Base of the schemas of vendors' payloads. Undeclared members are dropped, because vendors add new ones at any
+    time; a member that is not required and has no `load_default`, even one of marshmallow's own fields such as
+    `Nested`, is None if it is missing or null.
     """
 
     class Meta:
@@ -176,7 +176,7 @@ class VendorSchema(Schema):
     error_messages = {"type": "must be an object"}  # noqa: RUF012 - marshmallow's own declaration
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Otherwise a missing `Nested`, `List` or `Dict` would be no key of what is loaded."""
+        """Without this, a missing `Nested`, `List` or `Dict` would leave no key in the result."""
         if not field_obj.required and field_obj.load_default is missing:
             field_obj.load_default, field_obj.allow_none = None, True
 

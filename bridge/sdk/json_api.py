@@ -25,9 +25,9 @@ class JsonApi:
         return self._calls.now()
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None, *, missing: Any = None) -> Any:
-        """The document in the answer. `missing`, if given, stands for a 404: what is asked for is not there yet.
+        """The document in the answer. `missing`, if given, is returned for a 404: what is asked for is not there yet.
 
-        Raises `VendorRefused` for 401 and 403, `VendorFault` for another status than 200, `VendorUnavailable` for an
+        Raises `VendorRefused` for 401 and 403, `VendorFault` for any other status but 200, `VendorUnavailable` for an
         answer that is not JSON, and what `calls.request` raises.
         """
         where = f"source {self._name}: GET {'/'.join(path.split('/')[:2])}"
@@ -46,7 +46,7 @@ class JsonApi:
 
 
 def key_in_header(header: str, credential: str, *, prefix: str = "") -> Callable[[SourceFacts, VendorCalls], JsonApi]:
-    """A `Vendor.connect`: the first value of a credential, behind `prefix`, is this header of every call."""
+    """A `Vendor.connect` whose calls all have this header: `prefix` and the first value of a credential."""
 
     def connect(source: SourceFacts, calls: VendorCalls) -> JsonApi:
         return JsonApi(source, calls, {header: f"{prefix}{source.credentials[credential][0]}"})
@@ -55,7 +55,7 @@ def key_in_header(header: str, credential: str, *, prefix: str = "") -> Callable
 
 
 def rows_of(document: Any, place: str) -> list[Any]:
-    """The list at a place of an answer, such as `data.items`; "": the answer itself. Raises `VendorUnavailable`."""
+    """The list at a place in an answer, such as `data.items`; "": the answer itself. Raises `VendorUnavailable`."""
     value = document
     for name in place.split(".") if place else ():
         value = value.get(name) if isinstance(value, dict) else None

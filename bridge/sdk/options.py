@@ -37,16 +37,16 @@ class Option:
     with texts as keys, which may be numbers in bridge.yaml.
     """
 
-    #: What it changes; of a required one, what to write there.
+    #: What it changes; for a required one, what to write there.
     help: str
-    #: The value of a source that does not set it. A decimal may be written as text, a duration as text such as "14d".
-    #: None: nothing is set, which is an empty list or mapping.
+    #: The value for a source that does not set it. A decimal may be written as text, a duration as text such as "14d".
+    #: None: not set; a list or mapping is then empty.
     default: Any = None
     #: `str`, `bool`, `int`, `decimal`, `duration`, `list` or `mapping`.
     kind: str = "str"
     #: The allowed texts, also as items of a list or values of a mapping; empty: any.
     choices: tuple[str, ...] = ()
-    #: Every source must set it, a list or mapping with one item at least; there is no default.
+    #: Every source must set it, a list or mapping with at least one item; there is no default.
     required: bool = False
     #: The kind of a mapping's values: `str`, `int`, `decimal` or `duration`.
     values: str = "str"
@@ -65,7 +65,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if not isinstance(value, Decimal):
-        # The text of a reference is of a class of its own.
+        # Text from a `${...}` reference has a class of its own.
         return str(value) if isinstance(value, str) else value
     if value == value.to_integral_value() and abs(value) < 10**15:
         return int(value)
@@ -81,9 +81,9 @@ def _checked_default(option: Option) -> Any:
     if option.values not in VALUES:
         raise ValueError(f'values "{clip(option.values, 40)}" is not one of {", ".join(VALUES)}')
     if option.values != "str" and kind != "mapping":
-        raise ValueError(f"values is of mappings, not of kind {kind}. Remedy: leave it out")
+        raise ValueError(f"values is for mappings, not for kind {kind}. Remedy: leave it out")
     if option.choices and kind not in ("str", "list", "mapping"):
-        raise ValueError(f"choices are of texts, not of kind {kind}. Remedy: leave them out")
+        raise ValueError(f"choices are for texts, not for kind {kind}. Remedy: leave them out")
     if option.required and default is not None:
         raise ValueError("is required, so it has no default. Remedy: leave out one of them")
     if kind == "list":

@@ -33,13 +33,13 @@ __all__ = [
 PUBLISHABLE_STATUSES = frozenset({"completed", "voided"})
 STATUSES = frozenset({"completed", "voided", "in_progress", "not_started"})
 GRADINGS = frozenset({"final", "provisional", "pending", "not_scored"})
-#: How long the API is asked for what a pointer names, seconds.
+#: How long the API is asked for the target of a pointer, seconds.
 _POINTER_SECONDS = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One item of a vendor before it is normalised."""
+    """One item from a vendor before it is normalised."""
 
     #: The vendor folder's own name for this kind of record: a stream, an event type.
     kind: str
@@ -74,7 +74,7 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """Where the next recheck of a watch starts, after one that read a part of a long list or all of it in vain."""
+    """Where the next recheck of a watch starts, after one that read a long list in part, or in vain."""
 
     #: Replaces the reference of the watch, text only.
     reference: Mapping[str, str]
@@ -88,7 +88,7 @@ class Consent:
     key: str
     #: True: agreed. False: withdrawn.
     given: bool
-    #: UNIX seconds by the vendor's clock; None if it gives no time, then the time of receipt counts.
+    #: UNIX seconds by the vendor's clock; None if it gives no time: the time of receipt counts instead.
     at: float | None
     #: What `consent.withdrawn` may say about the person: ids only.
     subject: Mapping[str, str]
@@ -130,7 +130,7 @@ class NormalisedAttempt:
     started_at: datetime | None = None
     #: When it was completed, aware UTC; None while it is open.
     completed_at: datetime | None = None
-    #: How long it took by the vendor's count.
+    #: How long it took, as the vendor reports it.
     duration_seconds: int | None = None
     #: Results of the parts of the test.
     sections: tuple[Section, ...] = ()
@@ -146,11 +146,11 @@ class NormalisedAttempt:
     certificate: str | None = None
     #: Facts that only this vendor has: name -> JSON value.
     extensions: Mapping[str, Any] = field(default_factory=dict)
-    #: The vendor's ordering of versions of one attempt: larger is later, below 2**40; 0 if it has none.
+    #: The vendor's order of the versions of one attempt: larger is later, below 2**40; 0 if it has none.
     order: int = 0
-    #: More values whose change makes a new revision, as text; only what both paths carry.
+    #: More values whose change makes a new revision, as text; only those that both webhook and poll carry.
     material: tuple[str, ...] = ()
-    #: The same as version 0.1 made it, if it differed: its digests still count.
+    #: `material` as version 0.1 built it, if it differed: digests from then still count.
     former_material: tuple[str, ...] | None = None
     #: Set while the attempt is open, not finally graded, or may still change.
     watch: Watch | None = None
@@ -176,7 +176,7 @@ def material_digest(attempt: NormalisedAttempt) -> bytes:
 
 
 def former_digest(attempt: NormalisedAttempt) -> bytes:
-    """The digest that version 0.1 made of the same result, from figures with all their decimals: it still counts."""
+    """The digest that version 0.1 made of the same result, from figures with all their decimals; it still counts."""
     return _digest(
         attempt, lambda value: value, attempt.material if attempt.former_material is None else attempt.former_material
     )
@@ -184,7 +184,7 @@ def former_digest(attempt: NormalisedAttempt) -> bytes:
 
 def shown_figure(value: Decimal) -> Decimal:
     """A figure as the event shows it: a float of at most four decimals."""
-    # The sum makes 0 of -0.
+    # The addition turns -0 into 0.
     return Decimal(repr(round(float(value), 4))) + 0
 
 

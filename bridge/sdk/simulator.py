@@ -30,7 +30,7 @@ class Faults:
     lose: float = 0.0
     #: Share of webhooks that are sent twice, 0-1.
     duplicate: float = 0.0
-    #: Most seconds that a webhook is late.
+    #: Maximum number of seconds by which a webhook is late.
     delay: float = 0.0
     #: A late webhook may be overtaken; otherwise it delays those behind it.
     reorder: bool = False
@@ -60,14 +60,14 @@ class ExpectedAttempt:
 
 
 class SimulatedVendor(Protocol):
-    """What demos and simulations use of any simulated vendor; `sandbox` in its package builds one.
+    """What demos and simulations use of a simulated vendor; `sandbox` in its package builds one.
 
     All times are UNIX seconds.
     """
 
-    #: Of a source that reads this vendor.
+    #: The credentials of a source that reads this vendor.
     credentials: Mapping[str, str | tuple[str, ...]]
-    #: Likewise.
+    #: The options of such a source.
     options: Mapping[str, Any]
     #: Where `wsgi` serves the API.
     base_path: str
@@ -93,7 +93,7 @@ class SimulatedVendor(Protocol):
         ...
 
     def expectations(self) -> Sequence[Mapping[str, str]]:
-        """The references that operators would register; empty where polls find everything."""
+        """The references that operators would register; empty if polls find everything."""
         ...
 
     def counts(self) -> Mapping[str, int]:

@@ -9,13 +9,13 @@ __all__ = ["alike", "folded_id", "folded_key", "same_attempt"]
 
 
 def folded_id(text: str) -> str:
-    """A form in which all spellings of one id are equal: for comparing only, never to be published or asked for."""
+    """A form in which all spellings of one id are equal: only for comparison, never published or sent to the API."""
     # Folding may take a text out of its normal form.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
 
 
 def alike(text: str, other: str) -> bool:
-    """Whether two spellings may mean the same id. Only for texts of which the vendor says that both are one."""
+    """Whether two spellings may mean the same id. Only for texts that the vendor documents as equivalent."""
     return text == other or folded_id(text) == folded_id(other)
 
 
@@ -25,5 +25,5 @@ def folded_key(key: str) -> str:
 
 
 def same_attempt(attempt_id: str, key: str) -> bool:
-    """Whether an attempt id is that of a key, which may spell its percent-encoded parts in another way."""
+    """Whether an attempt id is the same as a key, whose percent-encoded parts may be spelt differently."""
     return attempt_id == key or folded_key(attempt_id) == folded_key(key)

@@ -1,4 +1,4 @@
-"""What a source polls: the streams of its vendor, some of them one for each item that the operator lists."""
+"""What a source polls: the streams of its vendor, some of which exist once for each item that the operator lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["check_polls", "streams", "whole_streams"]
 def streams(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
     """What a source with these options polls: stream -> how, in the order of the vendor and of the operator's list.
 
-    A stream `per` item is one for each listed item, none without items; its `fetch` takes no item any more.
+    A stream with `per` becomes one stream for each listed item, and none if no item is listed; the `fetch` of each no
+    longer takes the item.
     """
     polls: dict[str, Poll] = {}
     for name, poll in vendor.polls.items():
@@ -28,14 +29,14 @@ def streams(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
 
 
 def whole_streams(polls: Mapping[str, Poll]) -> list[str]:
-    """Those of `streams` that together list everything: a sweep lists again what another stream lists."""
+    """The names of the `polls` that together list everything: a sweep lists again what another stream lists."""
     return [name for name, poll in polls.items() if poll.sweep is None] or list(polls)
 
 
 def check_polls(vendor: Vendor) -> None:
     """Raise `ValueError` for a stream that could not be polled: its name, or the option that lists its items."""
     for name, poll in vendor.polls.items():
-        # Stored beside the cursors is the history of all of them.
+        # `history` is stored next to the cursors, under the same key.
         if not name or ":" in name or name == "history":
             raise ValueError(f'{vendor.name}: "{name}" is not the name of a stream. Remedy: another one, without ":"')
         option = vendor.options.get(poll.per) if poll.per is not None else None

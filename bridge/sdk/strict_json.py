@@ -18,14 +18,14 @@ __all__ = ["MAX_DEPTH", "MAX_INTEGER_DIGITS", "parse", "parse_answer"]
 
 MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 19
-#: A row is kept in quarantine with what a folder puts around it, and that must still be parsed.
+#: A row is kept in quarantine inside what the vendor's folder puts around it, and that must still be parsable.
 _ANSWER_DEPTH = MAX_DEPTH - 8
 #: Longer or larger numbers than any score or time; float() of them would give inf.
 _MAX_NUMBER_LENGTH, _MAX_EXPONENT = 64, 300
 #: Possessive, and the closing quote is optional, so that no input makes it backtrack (`"\"\"…` took minutes).
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
-#: A lone surrogate or NUL can only come from such an escape; a pair of surrogates is nothing odd, and looks the same.
+#: A lone surrogate or NUL can only come from such an escape; a pair of surrogates is fine, but looks the same.
 _ODD_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -46,7 +46,7 @@ def parse(raw: bytes) -> Any:
         document = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Unreadable(f"body is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
-    # Only an escape can hold what UTF-8 itself cannot.
+    # Only an escape can express what UTF-8 itself cannot.
     if "\\u" in text:
         _check_text(document)
     return document
@@ -74,7 +74,7 @@ def parse_answer(raw: bytes) -> Any:
 
 
 def _is_deeper(value: dict[str, Any] | list[Any], room: int) -> bool:
-    """Whether a document has more levels than that."""
+    """Whether a document has more than `room` levels."""
     members = value.values() if isinstance(value, dict) else value
     inner = [member for member in members if isinstance(member, dict | list)]
     return bool(inner) and (room == 1 or any(_is_deeper(member, room - 1) for member in inner))

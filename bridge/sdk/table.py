@@ -23,7 +23,7 @@ class Sitting:
     number: int
     #: Number of the person who sits.
     person: int
-    #: UNIX seconds, as all times.
+    #: UNIX seconds, like all times here.
     started: int
     #: None: not yet.
     finished: int | None
@@ -35,7 +35,7 @@ class Sitting:
     score: int
     #: With `Table.per`: the item that lists it, such as a form.
     item: str = ""
-    #: 1, and one more with each change.
+    #: 1, then one higher with each change.
     revision: int = 1
     #: The vendor has withdrawn it.
     voided: bool = False
@@ -59,7 +59,7 @@ class Table:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Row -> the id under which the attempt is published.
     attempt_id: Callable[[Mapping[str, Any]], str] = lambda row: str(row["id"])
-    #: As of `Poll`: the option that lists the items.
+    #: As in `Poll`: the option that lists the items.
     per: str | None = None
     #: Member of `Sitting` by which rows are selected and sorted, oldest first: finished, started, changed or number.
     sort: str = "finished"
@@ -79,20 +79,20 @@ class Table:
     offset: str | None = None
     #: Parameter: the attempt id of the last row read.
     after: str | None = None
-    #: Parameter: the text at `next_at` in the answer before.
+    #: Parameter: the text at `next_at` in the previous answer.
     token: str | None = None
     #: Where an answer that has a next page says how to ask for it.
     next_at: str = "next"
     #: Where the answer says whether there are more rows; None: nowhere.
     more_at: str | None = None
-    #: Most rows in an answer; a bench has 3.
+    #: Maximum number of rows in an answer; a bench has 3.
     page_size: int = 100
-    #: Calls in every `per_seconds`, any others get a 429; None: not limited, as on a bench.
+    #: Calls allowed in every `per_seconds`, any more get a 429; None: not limited, as on a bench.
     calls: int | None = None
     #: Length of that window, which slides.
     per_seconds: float = 60.0
-    #: Address of one row, before its attempt id, such as `/results/` or, with `per`, `/forms/{item}/results/`; None: it
-    #: has none.
+    #: Address of one row, up to its attempt id, such as `/results/` or, with `per`, `/forms/{item}/results/`; None:
+    #: there is no such call.
     one: str | None = None
     #: Where the row is in that answer, such as `data`; "": the answer is the row; None: a list of one row at `rows`.
     one_at: str | None = None
@@ -100,11 +100,11 @@ class Table:
     webhook: Callable[[Mapping[str, Any], float], tuple[bytes, Mapping[str, str]]] | None = None
     #: Seconds from the finish to the grade, in the demo; None: results are final at once.
     graded_after: float | None = None
-    #: Rows may appear so many seconds after others that finished later: `rewind` must go back at least so far.
+    #: Rows may appear this many seconds after others that finished later: `rewind` must go back at least as far.
     visible_after: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for an address with a part that nothing fills in."""
+        """Raises `ValueError` for an address with a placeholder that nothing fills in."""
         for name in ("path", "one"):
             address = getattr(self, name) or ""
             rest = address.replace("{item}", "", 1) if self.per else address
@@ -120,7 +120,7 @@ def answer_to(
     sittings: Mapping[str, Sitting],
     shown: Callable[[str], dict[str, Any]],
 ) -> Any:
-    """What the API answers to a call of `path`. `sittings`: those that it lists, by attempt id. `shown` prints a row.
+    """The API's answer to a call of `path`. `sittings`: those that it lists, by attempt id. `shown` prints a row.
 
     Raises `NotFound` and `BadRequest`.
     """

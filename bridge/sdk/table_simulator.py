@@ -1,4 +1,4 @@
-"""A simulated vendor that is a table of results: its API, its bench for the contract suites, its account for the demo.
+"""A simulated vendor made of a table of results: its API, a bench for the contract suites, an account for the demo.
 
 Declare how the API is asked and answers, and how one sitting is printed as a row, in the vendor's `contract.py`:
 
@@ -31,8 +31,8 @@ For the demo write the table into `simulator.py`, and below it:
     def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> TableSimulator:
         return TableSimulator(TABLE, clock, seed=seed, scale=scale, faults=faults)
 
-Write ids, signatures and times in `row` and `webhook` with code of their own: what they share with the adapter may be
-wrong in both.
+Write ids, signatures and times in `row` and `webhook` with separate code: what they share with the adapter may be wrong
+in both.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = ["Sitting", "Table", "TableBench", "TableSimulator", "iso"]
 class TableSimulator:
     """One account (`bridge.sdk.simulator.SimulatedVendor`). All randomness comes from `seed`, all time from `clock`.
 
-    `scale`: grading and the quota's window take so many times less. Thread-safe: a demo serves the API and lets
+    `scale`: grading and the quota's window are shorter by this factor. Thread-safe: a demo serves the API and lets
     candidates sit at the same time.
     """
 
@@ -106,7 +106,7 @@ class TableSimulator:
         score: int | None = None,
         item: str | None = None,
     ) -> str:
-        """Somebody finished at `finished` (None: is not done yet); the rest is invented. Returns the attempt id."""
+        """Somebody finished at `finished` (None: not finished yet); the rest is invented. Returns the attempt id."""
         at = int(self.now()) if finished is None else int(finished)
         with self._lock:
             number = len(self.sittings) + 1
@@ -126,7 +126,7 @@ class TableSimulator:
             return attempt_id
 
     def change(self, attempt_id: str, **members: Any) -> None:
-        """Set members of a sitting; `changed` is now unless it is one of them, and `revision` one more."""
+        """Set members of a sitting; `changed` becomes now unless given, and `revision` goes up by one."""
         with self._lock:
             sitting = self.sittings[attempt_id]
             usual = {"changed": int(self.now()), "revision": sitting.revision + 1}
@@ -145,7 +145,7 @@ class TableSimulator:
         self._troubles += [Response(status=status, headers=dict(headers or {}))] * times
 
     def repeat(self, times: int = 1) -> None:
-        """The next calls are answered with the last answer, whatever they ask for."""
+        """The next calls get the last answer again, whatever they ask for."""
         self._troubles += [None] * times
 
     # What demos and simulations use ---------------------------------------------------------------------------------
@@ -246,12 +246,12 @@ class TableSimulator:
 class TableBench:
     """A bench for the contract suites (`docs/adding-a-vendor.md`, "Contract"): a small account, three rows a page.
 
-    `table` is that of the vendor; `changes`: members of it that are different in a variant.
+    `table` is that of the vendor; `changes`: its members that differ in a variant.
     """
 
     #: How the vendor's API answers; each bench declares it.
     table: ClassVar[Table]
-    #: The account, of which methods such as `grade` are made: `self.simulator.change(attempt_id, graded=True)`.
+    #: The account, which methods such as `grade` act on: `self.simulator.change(attempt_id, graded=True)`.
     simulator: TableSimulator
     #: The time, UNIX seconds: `self.now()`.
     now: Callable[[], float]
@@ -266,7 +266,7 @@ class TableBench:
         self.options = table.options
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
-        """Another person finishes at `at`; a stream `<name>:<item>` is that of an item, any other of the first one."""
+        """Another person finishes at `at`; a stream `<name>:<item>` selects an item, any other the first one."""
         item = stream.partition(":")[2] or None
         return self.simulator.add(at, started=started, graded=graded, score=70, item=item)
 

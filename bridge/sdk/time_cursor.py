@@ -1,4 +1,4 @@
-"""Cursors of a list that is asked by time and read page by page, oldest first."""
+"""Cursors for a list that is queried by time and read page by page, oldest first."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["TimeCursor", "poll_by_time"]
 class TimeCursor:
     """The place of a round in a list. As text: `<newest>` between two rounds, all four joined by bars during one."""
 
-    #: Ask for rows from this moment on, UNIX seconds. Where the API leaves out the moment itself, ask for `since - 1`.
+    #: Ask for rows from this moment on, UNIX seconds. If the API leaves out the moment itself, ask for `since - 1`.
     since: int
-    #: The newest row so far: the next round begins there, less its overlap.
+    #: Time of the newest row so far: the next round begins there, less its overlap.
     newest: int
     #: The page to ask for, as its number or the vendor's own text; "": the first one.
     page: str = ""
-    #: Identifies the page before.
+    #: Identifies the previous page.
     last: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> TimeCursor:
-        """The place in the text of a cursor. Raises `VendorFault` for text that is none."""
+        """The place that the text of a cursor describes. Raises `VendorFault` for text that is not a cursor."""
         parts = (cursor or "0").split("|", 3)
         try:
             since, newest, last, page = parts if len(parts) == 4 else (parts[0], parts[0], "", "")
@@ -47,7 +47,7 @@ class TimeCursor:
         `attempt.finished`, and its field. `following`: the next page; None after the last one. `now`: UNIX seconds.
 
         A row that cannot be read is a record too, which normalising reports. A time in the future moves no cursor.
-        Raises `VendorFault` for a page that comes twice: the API ignores what it is asked for.
+        Raises `VendorFault` for a page that comes twice: the API ignores its parameters.
         """
         records, moments = _read(kind, rows, time, now)
         newest = max([self.newest, *moments])
@@ -60,23 +60,23 @@ class TimeCursor:
 
     @property
     def asked(self) -> int:
-        """The time to ask for where the API has no pages, for `page_by_time`."""
+        """The time to ask for if the API has no pages, for `page_by_time`."""
         return int(self.page or self.since)
 
     def page_by_time(
         self, kind: str, rows: Sequence[Any], time: tuple[str, TolerantField], now: float, *, more: bool
     ) -> Page:
-        """Likewise for an API that is asked by time alone, from `asked` on: the next page begins at the newest row.
+        """`page_of` for an API that is queried only by time, from `asked` on: the next page begins at the newest row.
 
-        A second with more rows than a page holds is left behind, and reported by a record that normalising must refuse,
-        because it has no member of a row. Raises `VendorFault` if the rows do not go on.
+        A second with more rows than a page holds is skipped, and reported by a record that normalising must refuse,
+        because it has no member of a row. Raises `VendorFault` if the rows do not advance.
         """
         records, moments = _read(kind, rows, time, now)
         newest, following = max([self.newest, *moments]), max(moments, default=0)
         if not more:
             return Page(records=records, cursor=str(newest), more=False)
         if following < self.asked:
-            raise VendorFault(f"rows end before {self.asked}, which was asked for, and there are more", reason="loop")
+            raise VendorFault(f"rows end before {self.asked}, which was asked for, but there are more", reason="loop")
         if following == self.asked:
             records.append(Record(kind, {"problem": f"second {following} has more rows than the API lists"}))
             following += 1
@@ -86,8 +86,8 @@ class TimeCursor:
 def poll_by_time(fetch: Callable[..., Page], *, visible_after: float = 60.0, per: str | None = None) -> Poll:
     """A `Poll` whose cursors are those of `TimeCursor`.
 
-    `visible_after`: rows may appear so many seconds after others of a later time, so every round goes back that far.
-    `per`: as of `Poll`; then `fetch` gets the item, too.
+    `visible_after`: rows may appear this many seconds after others with a later time, so every round goes back that
+    far. `per`: as in `Poll`; with it, `fetch` gets the item too.
     """
 
     def rewind(cursor: str, overlap_seconds: float) -> str:

@@ -11,12 +11,12 @@ from bridge.sdk.fields import Number, TolerantField, expected
 
 __all__ = ["Duration", "IsoTime", "UnixMillis", "UnixTime"]
 
-#: UNIX seconds of 1990-01-01 and 2100-01-01: a number outside is not a time, or it is in milliseconds.
+#: UNIX seconds of 1990-01-01 and 2100-01-01: a number outside this range is not a time, or it is in milliseconds.
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _END = _EPOCH + timedelta(seconds=_EARLIEST), _EPOCH + timedelta(seconds=_LATEST)
 
-#: Day, hour, minute, second, its fraction, zone. Of a bare date nobody knows the hour, and 20260302 may be a number.
+#: Day, hour, minute, second, its fraction, zone. The hour of a bare date is unknown, and 20260302 may be a number.
 _ISO = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
     r"([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
@@ -33,14 +33,14 @@ class UnixTime(TolerantField):
         if seconds is None:
             return None
         if not _EARLIEST <= seconds < _LATEST:
-            raise ValueError("must be UNIX seconds of the years 1990 to 2099")
+            raise ValueError("must be UNIX seconds in the years 1990 to 2099")
         if type(seconds) is int:
             return datetime.fromtimestamp(seconds, UTC)
         return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
 
 
 class UnixMillis(TolerantField):
-    """Aware UTC datetime like `UnixTime` from UNIX milliseconds; seconds are refused: they would be of January 1970."""
+    """Aware UTC datetime like `UnixTime` from UNIX milliseconds; seconds are refused: they would be in January 1970."""
 
     @staticmethod
     def convert(value: Any) -> datetime | None:
@@ -48,7 +48,7 @@ class UnixMillis(TolerantField):
         if milliseconds is None:
             return None
         if not 1000 * _EARLIEST <= milliseconds < 1000 * _LATEST:
-            raise ValueError("must be UNIX milliseconds of the years 1990 to 2099")
+            raise ValueError("must be UNIX milliseconds in the years 1990 to 2099")
         return UnixTime.convert(milliseconds.scaleb(-3))
 
 
@@ -58,7 +58,7 @@ class IsoTime(TolerantField):
 
     Digits after the microsecond are dropped. 24:00 is midnight of the next day; a leap second is the second after it.
     `assume_utc`: a time without a zone is UTC; otherwise it is refused, because it may be hours off. `numbers`: also
-    read numbers and numeric text, by the first of these fields that takes it.
+    read numbers and numeric text, with the first of these fields that accepts them.
     """
 
     def __init__(
@@ -120,4 +120,4 @@ def _moment(parts: re.Match[str], *, assume_utc: bool) -> datetime:
             moment = moment.replace(microsecond=0) + timedelta(seconds=1)
         if _FIRST <= moment < _END:
             return moment
-    raise ValueError("must be a time of the years 1990 to 2099")
+    raise ValueError("must be a time in the years 1990 to 2099")

@@ -1,6 +1,6 @@
 """A vendor with all the bridge's waiting times shortened, for the sandbox.
 
-The scale is a setting of the process, allowed only with a demo's configuration; sources know nothing of it.
+The scale is a setting of the process, allowed only with a demo's configuration; sources do not depend on it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ __all__ = [
     "whole_streams",
 ]
 
-#: What a fact sheet says of webhooks where the vendor sends none.
+#: What a fact sheet says about webhooks if the vendor sends none.
 NO_WEBHOOKS = "no webhooks"
 
 
@@ -94,12 +94,12 @@ class Page:
     #: The vendor has further pages now.
     more: bool
     #: Part that could not be read so far -> why, one line each: for vendors whose list has parts, such as schedules.
-    #: The cursor remembers where each of them continues.
+    #: The cursor remembers where each part continues.
     unread: Mapping[str, str] = field(default_factory=dict)
 
 
 class SourceFacts(Protocol):
-    """What a vendor folder may read of a configured source (`bridge.config.model.Source` has it)."""
+    """What a vendor folder may read of a configured source (implemented by `bridge.config.model.Source`)."""
 
     @property
     def name(self) -> str:
@@ -111,22 +111,22 @@ class SourceFacts(Protocol):
 
     @property
     def credentials(self) -> Mapping[str, tuple[str, ...]]:
-        """Name -> its values; of one that is not a list, exactly one."""
+        """Name -> its values; exactly one for a credential that is not a list."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Name -> value, completed by the defaults."""
+        """Name -> value, with defaults filled in."""
 
 
 class Memory(Protocol):
     """What a client may keep between two turns, as text. It may be lost at any time, so it holds no results."""
 
     def recall(self, topic: str, names: Sequence[str]) -> Mapping[str, str]:
-        """What is remembered under these names; names without anything are left out."""
+        """What is remembered under these names; names with nothing remembered are left out."""
         ...
 
     def remember(self, topic: str, facts: Mapping[str, str], *, seconds: float) -> None:
-        """Add facts to a topic; all of the topic is forgotten `seconds` after this."""
+        """Add facts to a topic; the whole topic is forgotten `seconds` later."""
         ...
 
 
@@ -150,7 +150,7 @@ class VendorCalls(Protocol):
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the answer, text in UTF-8. Takes one call from the budget unless `free`.
 
-        Raises `VendorUnavailable` for no answer, a 5xx or a redirect, `BudgetExhausted` when no call is left.
+        Raises `VendorUnavailable` for no answer, a 5xx or a redirect, `BudgetExhausted` if no call is left.
         """
         ...
 
@@ -171,18 +171,18 @@ class Poll:
     #: `(moment, until)` -> the cursor for reading from one moment to another, UNIX seconds; `until` None: no end. Rows
     #: that the vendor cannot exclude are read and dropped as already published.
     start: Callable[[float, float | None], str]
-    #: Cursor -> the UNIX seconds it stands for: shown to people, used for progress and to compare cursors.
+    #: Cursor -> the UNIX seconds that it represents: shown to people, used for progress and to compare cursors.
     position: Callable[[str], float]
     #: A finished round's cursor may lie before the round's start and is taken as it is: the vendor lists by creation,
     #: and the client keeps the cursor at the oldest open attempt.
     low_water: bool = False
     #: Options -> seconds: every round reads that far back again, for changes that no cursor shows.
     sweep: Callable[[Mapping[str, Any]], float] | None = None
-    #: Least seconds between two rounds of this stream; None: the source's own interval.
+    #: Minimum seconds between two rounds of this stream; None: the source's own interval.
     every: float | None = None
-    #: Name of an option of kind `list`, such as the forms to read: each of its items is a stream of its own with a
-    #: cursor of its own, `<stream>:<item>`. Raise `VendorFault` for what concerns one item alone, such as a form that
-    #: is gone: the others are read on.
+    #: Name of an option of kind `list`, such as the forms to read: each of its items is a separate stream with its own
+    #: cursor, `<stream>:<item>`. Raise `VendorFault` for what concerns only one item, such as a form that is gone: the
+    #: others are still read.
     per: str | None = None
 
 
@@ -212,9 +212,9 @@ class FactSheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """One vendor, declared. `options` everywhere are those of the source, completed by the defaults."""
+    """The declaration of one vendor. `options` are always those of the source, with defaults filled in."""
 
-    #: Its name in configuration: lower case with hyphens; the folder has `_` for `-`.
+    #: Its name in configuration: lower case with hyphens; the folder has `_` instead of `-`.
     name: str
     #: The name that people read.
     title: str
@@ -233,9 +233,9 @@ class Vendor:
     normalise: Callable[[Record, float, Mapping[str, Any]], NormalisedAttempt]
     #: `(source, calls)` -> the API client of one source.
     connect: Callable[[SourceFacts, VendorCalls], Any]
-    #: `(raw, headers, secrets, now)`: the number of the secret that matched, from 1, None if it is not known. Raises
-    #: `BadSignature`. Header names are lower case, `secrets` are those of `secret_credential`. No function: the vendor
-    #: does not sign, and the webhook address must hold a token.
+    #: `(raw, headers, secrets, now)`: the number of the secret that matched, from 1, or None if not known. Raises
+    #: `BadSignature`. Header names are lower case, `secrets` are those of `secret_credential`. None: the vendor does
+    #: not sign, and the webhook address must contain a token.
     verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], int | None] | None = None
     #: The credential that `verify` checks against.
     secret_credential: str | None = None
@@ -243,13 +243,13 @@ class Vendor:
     options: Mapping[str, Option] = field(default_factory=dict)
     #: Stream -> how to poll it; empty: the API lists nothing.
     polls: Mapping[str, Poll] = field(default_factory=dict)
-    #: `(client, reference)` -> the records of one watched attempt as they are now, empty while the vendor knows none.
+    #: `(client, reference)` -> the records of one watched attempt as they are now, empty while the vendor has none.
     #: Pointers among them are watched from then on: a schedule becomes its candidates. A `Resume` says where the next
     #: recheck starts.
     recheck: Callable[[Any, Mapping[str, str]], Sequence[Record | Pointer | Resume]] | None = None
     #: Seconds between rechecks of a watched attempt; the last one repeats.
     recheck_schedule: tuple[float, ...] = (3600.0,)
-    #: Likewise for what a webhook pointed to and the API does not show yet.
+    #: The same for an attempt that a webhook pointed to and the API does not show yet.
     pointer_schedule: tuple[float, ...] = (5.0, 30.0, 120.0, 600.0, 3600.0)
     #: `(reference, options)`: what an operator expects -> where to look. Raises `ValueError` with one line that names
     #: the members it needs.

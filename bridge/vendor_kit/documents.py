@@ -26,7 +26,7 @@ _OVERVIEW = "overview"
 
 
 def write(root: Path) -> None:
-    """Write the generated parts of every document below `root` anew. Raises `ConfigError` where one has no place."""
+    """Regenerate the generated parts of every document below `root`. Raises `ConfigError` if one has no place."""
     vendors = _of_the_tree()
     for name in DOCUMENTS:
         file = root / name
@@ -34,7 +34,7 @@ def write(root: Path) -> None:
 
 
 def renewed(name: str, text: str, vendors: Mapping[str, Vendor] | None = None) -> str:
-    """The text of the document `name` with its generated parts written anew. Raises `ConfigError`.
+    """The text of the document `name` with its generated parts regenerated. Raises `ConfigError`.
 
     `vendors`: those in bridge/vendors unless others are given.
     """
@@ -60,6 +60,6 @@ def _blocks(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_the_tree() -> Mapping[str, Vendor]:
-    """Without vendors in packages of their own: the documents are those of the repository."""
+    """Without vendors from other packages: the documents are those of the repository."""
     vendors = registry.vendors()
     return {name: vendor for name, vendor in vendors.items() if registry.package(name).startswith("bridge.vendors.")}

@@ -28,10 +28,10 @@ bridge:
   data_dir: ./data
   retention: {events: 30d, requests: 7d}
 
-# Webhooks go to <public_url>/webhooks/<source>, of a vendor that does not sign them to <source>/<token>.
+# Webhooks go to <public_url>/webhooks/<source>, followed by /<token> if the vendor does not sign them.
 """
 _SUBSCRIPTIONS = """
-# Who receives the events; docs/subscribing.md has the other transports. Without any entry they wait in the journal.
+# Who receives the events; docs/subscribing.md has the other transports. Without an entry they wait in the journal.
 subscriptions: {}
 #   crm:
 #     transport: http
@@ -47,8 +47,8 @@ def first_config(vendors: Mapping[str, Vendor]) -> str:
 
 
 def environment_lines(vendors: Mapping[str, Vendor]) -> str:
-    """The variables that it refers to, without values, each below what it is."""
-    lines = ["# What bridge.yaml refers to as ${...}. Keep this file from others: chmod 600"]
+    """The variables that bridge.yaml refers to, without values, each below an explanation."""
+    lines = ["# What bridge.yaml refers to as ${...}. Keep it private: chmod 600"]
     for vendor in vendors.values():
         for name, help_text in _secrets(vendor):
             lines += ["", *_comment(f"{vendor.title}: {help_text}", "")]
@@ -58,7 +58,7 @@ def environment_lines(vendors: Mapping[str, Vendor]) -> str:
 
 
 def _secrets(vendor: Vendor) -> Iterator[tuple[str, str]]:
-    """Name and explanation of what a source cannot do without: credentials, and what its webhooks are known by."""
+    """Name and explanation of what a source needs: credentials, and what authenticates its webhooks."""
     for name, credential in vendor.credentials.items():
         if credential.required or (name == vendor.secret_credential and vendor.verify is not None):
             yield name, credential.help
@@ -66,7 +66,7 @@ def _secrets(vendor: Vendor) -> Iterator[tuple[str, str]]:
         yield (
             "webhook_token",
             (
-                "last part of the webhook's address, which nobody may guess: "
+                "last part of the webhook's address, which must not be guessable: "
                 "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
             ),
         )

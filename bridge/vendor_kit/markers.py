@@ -33,7 +33,7 @@ def marked_names(text: str) -> list[str]:
 
 
 def replaced(text: str, name: str, part: str) -> str:
-    """The document with its part `name` written anew. Raises `ConfigError` if its markers are missing."""
+    """The document with its part `name` replaced. Raises `ConfigError` if its markers are missing."""
     before, first, rest = text.partition(begin(name))
     _, last, after = rest.partition(end(name))
     if not (first and last):

@@ -72,7 +72,7 @@ class Member:
     name: str
     #: In words: `function` for a callable, `or` for `|`.
     type: str
-    #: As Python prints it; None if the member must be given, "-" of a method.
+    #: As Python prints it; None if the member must be given, "-" for a method.
     default: str | None
     #: The `#:` lines above it, or the docstring of a method.
     meaning: str
@@ -93,7 +93,7 @@ def members(cls: type) -> list[Member]:
     """The members that a class declares, in its order. Raises `ConfigError` for one without a `#:` line."""
     lines, tree = _source(inspect.getsourcefile(cls) or "")
     body = next(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
-    # Of any other class, others use what is explained.
+    # In any other class, only what is explained is for others.
     if not (is_dataclass(cls) or getattr(cls, "_is_protocol", False)):
         body = [node for node in body if _is_explained(node, lines)]
     declared = list(_members(body, lines, _defaults(cls)))
@@ -117,7 +117,7 @@ def _section(cls: type) -> str:
 
 
 def _imported(cls: type) -> str:
-    """Where to import it from, unless it is where nearly everything is."""
+    """Where to import it from, unless it is `bridge.sdk.vendor`, like nearly everything."""
     return "" if cls.__name__ in vendor.__all__ else f" From `{cls.__module__}`."
 
 
@@ -196,7 +196,7 @@ def _type(annotation: ast.expr) -> str:
 
 
 def _defaults(cls: type) -> Mapping[str, str]:
-    """Member -> its default, of those that have one."""
+    """Member -> its default, for those that have one."""
     defaults = {}
     for member in fields(cls) if is_dataclass(cls) else ():
         if member.default_factory is not MISSING:

@@ -1,7 +1,7 @@
 """The files of a new vendor: the smallest one, with its names filled in.
 
-The files in `files/` end in `.template`, so that no tool takes them for code of the bridge. In their texts
-`$name`, `$title`, `$package` and `$folder` are filled in.
+The files in `files/` end in `.template`, so that no tool takes them for code of the bridge. `$name`, `$title`,
+`$package` and `$folder` in them are filled in.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def name_problem(name: str) -> str | None:
         )
         return f'"{name}" is not a valid name for a vendor. {wanted}'
     if keyword.iskeyword(name):
-        return f'"{name}" is a word of Python, which no folder may be called. Remedy: choose another name'
+        return f'"{name}" is a Python keyword, which cannot name a folder. Remedy: choose another name'
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class NewVendor:
-    """A vendor to be written. `own_package`: as a package beside the bridge, not as a folder in bridge/vendors."""
+    """A vendor to be written. `own_package`: as a separate package, not as a folder in bridge/vendors."""
 
     name: str
     own_package: bool = False
@@ -55,7 +55,7 @@ class NewVendor:
         return self._filled("vendor")
 
     def write(self, into: Path) -> Path:
-        """Write all files into a new directory in `into`; that directory.
+        """Write all files into a new directory in `into` and return that directory.
 
         Raises `FileExistsError` if there is one of that name, and `OSError`.
         """
@@ -81,6 +81,6 @@ class NewVendor:
         root = _FILES / part
         return {
             path.relative_to(root).as_posix().removesuffix(_ENDING): Template(path.read_text("utf-8")).substitute(names)
-            # As one reads them: code first, what is said about it last.
+            # In reading order: code first, what is said about it last.
             for path in sorted(root.rglob(f"*{_ENDING}"), key=lambda path: (".md" in path.suffixes, path))
         }

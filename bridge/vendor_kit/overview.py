@@ -1,4 +1,4 @@
-"""The overview in `docs/vendors.md`: one table of all vendors, and how each fact is known. Pure."""
+"""The overview in `docs/vendors.md`: a table of all vendors, and how each fact is known. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _row(vendor: Vendor) -> tuple[str, ...]:
         sheet.webhook_means,
         ", ".join(f"`{stream}`" for stream in vendor.polls) or "none: watches only",
         f"{sheet.quota}; default budget {_budget(vendor.quota)}",
-        sheet.look_back if limit is None else f"{sheet.look_back}; at most {duration_text(limit)} are asked for",
+        sheet.look_back if limit is None else f"{sheet.look_back}; at most {duration_text(limit)} are requested",
     )
 
 

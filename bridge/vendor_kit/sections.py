@@ -16,19 +16,19 @@ __all__ = ["example_value", "sections", "variable"]
 
 _HEADING = "\n## "
 _NOT_SIMULATED = "Not simulated: `demo` and `scripts/simulate` leave this vendor out.\n"
-#: Kind of a value -> what an example has in its place.
+#: Kind of a value -> the value in an example.
 _VALUES = {"str": '"..."', "bool": "true", "int": "1", "decimal": "0.5", "duration": "1d"}
 
 
 def sections(text: str, vendors: Mapping[str, Vendor], simulated: Collection[str], *, other: str) -> str:
     """The document with the generated part of each vendor's section; a vendor without a section gets one at the end.
 
-    `simulated`: names of the vendors with a simulator. `other`: the generated part that is not a vendor's. Raises
-    `ConfigError` for the section of a vendor that does not exist.
+    `simulated`: names of the vendors with a simulator. `other`: the generated part that is not about one vendor. Raises
+    `ConfigError` for a section of a vendor that does not exist.
     """
     gone = [name for name in markers.marked_names(text) if name != other and name not in vendors]
     if gone:
-        raise ConfigError(f"docs/vendors.md has a section of {gone[0]}, which is not a vendor. Remedy: delete it")
+        raise ConfigError(f"docs/vendors.md has a section on {gone[0]}, which is not a vendor. Remedy: delete it")
     for name, vendor in vendors.items():
         if markers.begin(name) not in text:
             text = f"{text.rstrip()}\n{_HEADING}{vendor.title}\n\n{markers.begin(name)}\n{markers.end(name)}\n"
@@ -61,7 +61,7 @@ def _part(vendor: Vendor, simulated: bool, *, example: bool) -> Iterator[str]:
 
 
 def _example(vendor: Vendor) -> str:
-    """A source in bridge.yaml, with what it cannot do without."""
+    """A source in bridge.yaml, with everything that it requires."""
     secrets = {
         name: f'["${{{variable(vendor, name)}}}"]' if credential.many else f'"${{{variable(vendor, name)}}}"'
         for name, credential in vendor.credentials.items()

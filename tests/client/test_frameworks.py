@@ -101,7 +101,7 @@ def test_django_outside_of_a_transaction_is_refused(path):
     _, close = with_django(path)
     from django.db import connection
 
-    with pytest.raises(ConfigurationError, match="commits every statement by itself"):
+    with pytest.raises(ConfigurationError, match="is in autocommit mode"):
         mark(connection, an_event())
     close()
 
@@ -134,11 +134,11 @@ def test_sqlalchemy_is_refused_without_a_transaction_or_on_another_database(path
 
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    with connection, pytest.raises(ConfigurationError, match="commits every statement by itself"):
+    with connection, pytest.raises(ConfigurationError, match="is in autocommit mode"):
         mark(connection, an_event())
     with pytest.raises(ConfigurationError, match=r"pass engine\.begin"):
         mark(engine, an_event())
-    with pytest.raises(ConfigurationError, match="its method begin"):
+    with pytest.raises(ConfigurationError, match="its begin method"):
         idempotent(sessionmaker(engine))
     with Session(engine) as session:
         assert [mark(session, an_event()) for _ in range(2)] == [NEW, DUPLICATE]

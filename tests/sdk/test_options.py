@@ -62,8 +62,8 @@ def test_a_default_has_the_form_that_sources_have(declared: dict[str, Any], defa
         ({"kind": "mapping", "default": {1: "a"}}, "default must be text that is not empty, not 1"),
         ({"kind": "mapping", "default": {"a": 1}}, "default must be text that is not empty, not 1"),
         ({"kind": "mapping", "values": "list"}, 'values "list" is not one of str, int, decimal, duration'),
-        ({"kind": "list", "values": "int"}, "values is of mappings, not of kind list. Remedy: leave it out"),
-        ({"kind": "int", "choices": ("1",)}, "choices are of texts, not of kind int. Remedy: leave them out"),
+        ({"kind": "list", "values": "int"}, "values is for mappings, not for kind list. Remedy: leave it out"),
+        ({"kind": "int", "choices": ("1",)}, "choices are for texts, not for kind int. Remedy: leave them out"),
         ({"required": True, "default": "a"}, "is required, so it has no default. Remedy: leave out one of them"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_spelling_of_iso_8601_has_one_meaning(text: str, meaning: datetime | N
 
 
 NO_ISO = "must be a time in ISO 8601, got "
-NOT_THERE, ELSEWHERE = "must be a date, time and zone that exist", "must be a time of the years 1990 to 2099"
+NOT_THERE, ELSEWHERE = "must be a date, time and zone that exist", "must be a time in the years 1990 to 2099"
 
 
 @pytest.mark.parametrize(

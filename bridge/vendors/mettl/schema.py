@@ -57,7 +57,7 @@ class Moment(TolerantField):
         if seconds is None or month.lower() not in _MONTHS:
             raise ValueError("must be a time in GMT, UTC or IST, or with an offset such as +0530")
         if not 1990 <= int(year) < 2100:
-            raise ValueError("must be a time of the years 1990 to 2099")
+            raise ValueError("must be a time in the years 1990 to 2099")
         number = _MONTHS.index(month.lower()) + 1
         local = datetime(int(year), number, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
         return local - timedelta(seconds=seconds)

@@ -1,7 +1,6 @@
-"""For services that receive the events of Attempt Bridge. It knows nothing of the bridge itself.
+"""For services that receive the events of Attempt Bridge. It does not need the bridge's own package.
 
-Frameworks have modules of their own, each with the extra of its name: `celery_task`, `flask_view`, `fastapi_router`,
-`redis_stream`.
+Each framework has its own module and its own extra: `celery_task`, `flask_view`, `fastapi_router`, `redis_stream`.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ __all__ = ["EventTask"]
 class EventTask(Task):
     """`@app.task(base=EventTask, name="gradebook.attempt_completed")`: the function gets an `Event` instead of a dict.
 
-    It is acknowledged after it has run, also when its worker was killed meanwhile, so it may run twice: use
-    `idempotent`. A task that raises has failed and does not run again by itself: require receipts, or set
-    `autoretry_for`. Raises `EventRejected` for an argument that is not an event.
+    The task is acknowledged after it has run, so it runs again if its worker is killed meanwhile: use `idempotent`. A
+    task that raises has failed and is not retried automatically: require receipts, or set `autoretry_for`. Raises
+    `EventRejected` for an argument that is not an event.
     """
 
     abstract = True
@@ -34,7 +34,7 @@ class EventTask(Task):
         """What Celery calls."""
         read = Event.from_mapping(event)
         result = self.run(read) if self.tests or not read.bridgetest else None
-        send = type(self).receipt  # of an instance, a function would be a method
+        send = type(self).receipt  # read from an instance, a function would become a method
         if send is not None:
             send_quietly(send, read)
         return result

@@ -1,6 +1,6 @@
-"""What the databases have in common: one statement, its number of changed rows, and whether a transaction is open.
+"""One way to run a statement on any database: it counts changed rows, and refuses a connection in autocommit mode.
 
-Nothing is imported here: a connection is recognised by the package that its class comes from.
+No database package is imported at the top: a connection is recognised by the package of its class.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from attempt_bridge_client.errors import ConfigurationError
 
 __all__ = ["Statements", "is_connection", "statements_of"]
 
-#: Runs a statement with named parameters `:name`, and gives the number of rows that it changed.
+#: Runs a statement with named parameters `:name`, and returns the number of rows that it changed.
 Statements = Callable[[str, Mapping[str, Any]], int]
 _REMEDY = "Remedy: begin a transaction and do the work in it, so that mark and work are kept or lost together"
 
@@ -20,7 +20,7 @@ _REMEDY = "Remedy: begin a transaction and do the work in it, so that mark and w
 def statements_of(connection: Any) -> Statements:
     """How to run statements in the open transaction of `connection`.
 
-    Raises `ConfigurationError` for a connection of another kind, or one that would commit each statement by itself.
+    Raises `ConfigurationError` for any other kind of connection, or one in autocommit mode.
     """
     if type(connection).__name__.startswith("Async"):
         raise ConfigurationError(f"{type(connection).__name__}: only synchronous connections are supported")
@@ -28,11 +28,11 @@ def statements_of(connection: Any) -> Statements:
         if any(base.__module__.split(".")[0] == package for base in type(connection).__mro__):
             return adapt(connection)
     kinds = ", ".join(_ADAPTERS)
-    raise ConfigurationError(f"{type(connection).__name__} is no connection of {kinds}. Remedy: pass one of these")
+    raise ConfigurationError(f"{type(connection).__name__} is not a connection of {kinds}. Remedy: pass one of these")
 
 
 def is_connection(value: object) -> bool:
-    """Whether it is of a package that is known here."""
+    """Whether it is an object of one of these packages."""
     return any(base.__module__.split(".")[0] in _ADAPTERS for base in type(value).__mro__)
 
 
@@ -43,11 +43,11 @@ def _sqlite3(connection: Any) -> Statements:
 
 
 def _sqlite3_commits_by_itself(connection: Any) -> bool:
-    """By default Python's module opens a transaction itself, before the first INSERT."""
+    """By default Python's module opens a transaction before the first INSERT."""
     if connection.in_transaction:
         return False
     autocommit = getattr(connection, "autocommit", -1)
-    # -1: before Python 3.12, and by default since.
+    # -1: before Python 3.12, and the default since then.
     return connection.isolation_level is None if autocommit == -1 else bool(autocommit)
 
 
@@ -107,7 +107,7 @@ def _require_dialect(name: str) -> None:
 
 
 def _no_transaction(package: str) -> ConfigurationError:
-    return ConfigurationError(f"{package}: the connection commits every statement by itself. {_REMEDY}")
+    return ConfigurationError(f"{package}: the connection is in autocommit mode. {_REMEDY}")
 
 
 _ADAPTERS: dict[str, Callable[[Any], Statements]] = {

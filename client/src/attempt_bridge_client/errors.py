@@ -1,4 +1,4 @@
-"""What can go wrong, by what to do about it."""
+"""The errors of this package, by what to do about each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["ConfigurationError", "EventRejected", "ReceiptFailed"]
 class EventRejected(Exception):
     """What was received is not an event of the bridge: answer `status`, and do nothing.
 
-    `reason` is one of a few fixed words, fit for a metric:
+    `reason` is one of a few fixed words, usable as a metric label:
 
-    * `missing_header`, `malformed_header`: not signed by Standard Webhooks
+    * `missing_header`, `malformed_header`: not signed as in Standard Webhooks
     * `timestamp_out_of_tolerance`: a copy of an old request, or the clocks differ
     * `wrong_signature`: signed by none of the secrets, or changed on the way
     * `unreadable`: signed, but not an event of this major version
@@ -31,18 +31,18 @@ class EventRejected(Exception):
 
 
 def _rejected(message: str, reason: str) -> EventRejected:
-    """Exceptions cross processes, such as those of a Celery pool."""
+    """Unpickles an `EventRejected`: exceptions cross processes, such as those of a Celery pool."""
     return EventRejected(message, reason=reason)
 
 
 class ConfigurationError(ValueError):
-    """The service that receives is set up wrongly: a secret, a connection, a missing package."""
+    """The receiving service is misconfigured: a secret, a connection, a missing package."""
 
 
 class ReceiptFailed(Exception):
-    """The bridge did not take a receipt. It sends the event again, so the copy can be confirmed.
+    """The bridge did not accept a receipt. It sends the event again, so that copy can be confirmed.
 
-    `status`: the HTTP status of its answer, None if there was none.
+    `status`: the HTTP status of its answer, None if it did not answer.
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """Events and their parts. Written by `client/generate_types.py` from the JSON Schemas 1.0: do not edit.
 
-Members that a later minor version adds are in `extra`. Times are aware, in UTC. What is None is unknown, or not among
-the fields that the subscription is sent.
+Members that a later minor version adds are in `extra`. Times are timezone-aware, in UTC. None means unknown, or not
+among the fields that the subscription gets.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ATTEMPT_TYPES = frozenset(
         "attempt.voided",
     }
 )
-#: Types of events that do not, as far as this version knows them.
+#: Types of events without a result that this version knows.
 NOTICE_TYPES = frozenset(
     {
         "attempt.overdue",

@@ -26,8 +26,8 @@ def event_router(
 ) -> APIRouter:
     """A router whose POST `path` verifies a request and calls `handler(event)`, for `app.include_router`.
 
-    The handler may be a coroutine; another one runs in a thread. Answers, `tests` and `tolerance` as in `event_view` of
-    `attempt_bridge_client.flask_view`. Raises `ConfigurationError` for wrong secrets.
+    The handler may be a coroutine function; any other runs in a thread. Answers, `tests` and `tolerance` as in
+    `event_view` of `attempt_bridge_client.flask_view`. Raises `ConfigurationError` for wrong secrets.
     """
     verifier, router = Verifier(secrets, tolerance=tolerance), APIRouter()
 

@@ -23,10 +23,10 @@ def event_view(
 ) -> Callable[[], Any]:
     """A view that verifies a request and calls `handler(event)`, for `app.add_url_rule("/events", view_func=...)`.
 
-    It answers 204 when the handler has returned, whatever that gives; 401 and 422 for what is rejected. A handler that
-    raises is Flask's affair: the answer is 500, and the event comes again. `tests`: whether events about invented
-    attempts, and tests of the subscription, are handled too; they are answered 204 in any case. `tolerance`: seconds.
-    Raises `ConfigurationError` for wrong secrets.
+    It answers 204 when the handler has returned, whatever it returns; 401 and 422 for what is rejected. If the handler
+    raises, Flask answers 500, and the event is sent again. `tests`: whether events about invented attempts, and tests
+    of the subscription, are handled too; they are answered 204 in any case. `tolerance`: seconds. Raises
+    `ConfigurationError` for wrong secrets.
     """
     verifier = Verifier(secrets, tolerance=tolerance)
 
@@ -39,5 +39,5 @@ def event_view(
             handler(event)
         return "", 204
 
-    receive_event.methods = ["POST"]  # type: ignore[attr-defined] # how Flask is told by a view
+    receive_event.methods = ["POST"]  # type: ignore[attr-defined] # how a view tells Flask its methods
     return receive_event

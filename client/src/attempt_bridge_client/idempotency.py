@@ -18,9 +18,9 @@ from attempt_bridge_client.events import AttemptEvent, Event
 __all__ = ["DUPLICATE", "NEW", "SUPERSEDED", "create_tables_sql", "idempotent", "mark"]
 
 T = TypeVar("T")
-#: What `mark` says of an event: to be handled; handled before; older than what was handled of its attempt.
+#: What `mark` returns for an event: to be handled; handled before; older than what was handled of its attempt.
 NEW, DUPLICATE, SUPERSEDED = "new", "duplicate", "superseded"
-#: What the names of both tables begin with.
+#: Prefix of the names of both tables.
 PREFIX = "attempt_bridge_"
 _PREFIX = re.compile(r"([A-Za-z_][A-Za-z0-9_]*\.)?[A-Za-z_][A-Za-z0-9_]*")
 _CREATE = """\
@@ -45,9 +45,9 @@ _ATTEMPT = (
 
 
 def create_tables_sql(prefix: str = PREFIX) -> str:
-    """The statements that create both tables, for PostgreSQL and SQLite. They change nothing that is there.
+    """The statements that create both tables, for PostgreSQL and SQLite. They leave existing tables alone.
 
-    `prefix` may begin with a schema: `grading.bridge_`. Raises `ConfigurationError` for one that is no name.
+    `prefix` may begin with a schema: `grading.bridge_`. Raises `ConfigurationError` for one that is not a valid name.
     """
     return _CREATE.format(prefix=_checked(prefix))
 
@@ -55,9 +55,9 @@ def create_tables_sql(prefix: str = PREFIX) -> str:
 def mark(connection: Any, event: Event, *, prefix: str = PREFIX) -> str:
     """Mark `event` in the open transaction of `connection`: `NEW`, `DUPLICATE` or `SUPERSEDED`.
 
-    `connection`: of sqlite3 or psycopg, a Connection or Session of SQLAlchemy, or Django's. Whoever opened the
-    transaction ends it: commit keeps the mark, rollback removes it. Another transaction that marks the same event at
-    the same time waits on PostgreSQL until this one has ended. Raises `ConfigurationError` if no transaction is open.
+    `connection`: of sqlite3 or psycopg, SQLAlchemy's Connection or Session, or Django's. Whoever opened the transaction
+    ends it: commit keeps the mark, rollback removes it. On PostgreSQL, another transaction that marks the same event at
+    the same time waits until this one has ended. Raises `ConfigurationError` if no transaction is open.
     """
     run, prefix = statements_of(connection), _checked(prefix)
     if not run(_EVENT.format(prefix=prefix), {"source": event.source, "id": event.id}):
@@ -73,16 +73,16 @@ def mark(connection: Any, event: Event, *, prefix: str = PREFIX) -> str:
 def idempotent(
     connection: Union[Any, Callable[[], Any]], *, skip_superseded: bool = True, prefix: str = PREFIX
 ) -> Callable[[Callable[[Event, Any], T]], Callable[[Event], Optional[T]]]:
-    """Decorate `handler(event, connection)`: the result takes an event, and handles each one once.
+    """Decorate `handler(event, connection)`: the resulting function takes an event and handles each one once.
 
-    `connection`: what `mark` takes, or a function that gives the current one. The function may also give a context
+    `connection`: what `mark` takes, or a function that returns the current one. The function may also return a context
     manager that yields it, and commits or rolls back at its end: `engine.begin`. Otherwise whoever opened the
     transaction ends it; roll back when the handler raises, and the event can be handled when it comes again.
-    `skip_superseded`: whether a lower revision that comes after a higher one is left out. What is left out gives None.
+    `skip_superseded`: whether a lower revision that comes after a higher one is skipped. A skipped event returns None.
     """
     _checked(prefix)
     if type(connection).__name__ == "sessionmaker":
-        raise ConfigurationError("a sessionmaker makes sessions that nobody commits. Remedy: pass its method begin")
+        raise ConfigurationError("a sessionmaker makes sessions that nobody commits. Remedy: pass its begin method")
 
     def decorate(handler: Callable[[Event, Any], T]) -> Callable[[Event], Optional[T]]:
         if inspect.iscoroutinefunction(handler):
@@ -104,18 +104,20 @@ def idempotent(
                     return handle(event, opened)
             return handle(event, given)
 
-        del handled.__wrapped__  # its signature has the connection
+        del handled.__wrapped__  # its signature includes the connection
         return handled
 
     return decorate
 
 
 def _is_open(value: object) -> bool:
-    """A connection rather than what makes one: engines, factories and pools run no statements."""
+    """Whether it is a connection, not something that makes one: engines, factories and pools run no statements."""
     return hasattr(value, "execute") or hasattr(value, "in_atomic_block")
 
 
 def _checked(prefix: str) -> str:
     if not _PREFIX.fullmatch(prefix):
-        raise ConfigurationError(f"prefix {prefix!r} is no name of a table. Remedy: letters, digits, underscores")
+        raise ConfigurationError(
+            f"prefix {prefix!r} is not valid in a table name. Remedy: use letters, digits, underscores"
+        )
     return prefix

@@ -1,4 +1,4 @@
-"""A plugin of pytest: the fixture `bridge_samples`. It is loaded wherever the package is installed."""
+"""A pytest plugin with the fixture `bridge_samples`. It is loaded wherever the package is installed."""
 
 from __future__ import annotations
 

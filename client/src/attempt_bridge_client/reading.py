@@ -1,4 +1,4 @@
-"""Reads JSON strictly where a type is promised, and tolerantly where a later minor version may add something."""
+"""Reads JSON: strictly where the schema promises a type, tolerantly where a later minor version may add something."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MISSING = object()
 
 
 def unreadable(message: str) -> EventRejected:
-    """Not an event of this major version."""
+    """The error for what is not an event of this major version."""
     return EventRejected(message, reason="unreadable")
 
 
@@ -37,10 +37,10 @@ def _not_json(name: str) -> NoReturn:
 
 
 class Members:
-    """The members of one JSON object, each read at most once; `rest` has those that nothing has read.
+    """The members of one JSON object, each read at most once; `rest` returns those that were not read.
 
-    Each method raises `EventRejected` if the member is missing or of another type. `sparse`: the subscription may be
-    sent only some fields, so a list or an object that is missing is empty.
+    Each method raises `EventRejected` if the member is missing or of another type. `sparse`: the subscription may get
+    only some of the fields, so a missing list or object counts as empty.
     """
 
     def __init__(self, value: object, path: str, *, sparse: bool = False) -> None:
@@ -55,7 +55,7 @@ class Members:
         return self._of(name, str)
 
     def whole(self, name: str) -> int:
-        """An integer; also one that is written `1.0`."""
+        """An integer, even if written `1.0`."""
         number = self.number(name)
         if number != int(number):
             raise self._wrong(name)
@@ -73,7 +73,7 @@ class Members:
         return self._of(name, bool)
 
     def moment(self, name: str) -> datetime:
-        """A time with its offset, in UTC."""
+        """A time that has an offset, converted to UTC."""
         text = self.text(name)
         try:
             value = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
@@ -102,11 +102,11 @@ class Members:
         return values
 
     def part(self, name: str, read: Callable[[object, str], T]) -> T:
-        """An object with a type of its own."""
+        """An object that `read` turns into a type."""
         return read(self._of(name, dict), self._at(name))
 
     def parts(self, name: str, read: Callable[[object, str], T]) -> tuple[T, ...]:
-        """A list of them."""
+        """A list of such objects."""
         return tuple(read(value, f"{self._at(name)}[{place}]") for place, value in enumerate(self._of(name, list)))
 
     def optional(self, name: str, read: Callable[[str], T]) -> Optional[T]:
@@ -117,11 +117,11 @@ class Members:
         return read(name)
 
     def optional_part(self, name: str, read: Callable[[object, str], T]) -> Optional[T]:
-        """None if it is null or missing, otherwise an object with a type of its own."""
+        """None if it is null or missing, otherwise an object that `read` turns into a type."""
         return self.optional(name, lambda given: self.part(given, read))
 
     def rest(self) -> Mapping[str, Any]:
-        """What this version does not know."""
+        """The members that this version does not know."""
         return self._left
 
     def _take(self, name: str) -> Any:
@@ -139,7 +139,7 @@ class Members:
         return value
 
     def _wrong(self, name: str) -> EventRejected:
-        return unreadable(f"{self._at(name)}: of another type than promised")
+        return unreadable(f"{self._at(name)}: not of the promised type")
 
     def _at(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name

@@ -1,6 +1,6 @@
 """Confirms to the bridge what has been processed, for subscriptions with `receipts: {required: true}`.
 
-Over http none is needed: there the answer 2xx is the receipt.
+Over HTTP no receipt is needed: the answer 2xx is the receipt.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from attempt_bridge_client.events import Event
 __all__ = ["Receipt", "confirmed_by", "queue_receipt", "receipt", "send_quietly"]
 
 T = TypeVar("T")
-#: Confirms one event, by itself or by its id. Raises `ReceiptFailed`.
+#: Confirms one event, given as an `Event` or by its id. Raises `ReceiptFailed`.
 Receipt = Callable[[Union[Event, str]], None]
 #: Where dispatch reads receipts, in the bridge's own broker.
 QUEUE = "attempt-bridge.receipts"
 TASK = "bridge.receipt"
-#: Nobody waits for the receipt of a test of the subscription.
+#: No receipt is expected for the test of a subscription.
 _UNCONFIRMED = "bridge.test"
 
 log = logging.getLogger(__name__)
 
 
 def receipt(subscription: str, *, url: str, token: str, timeout: float = 10.0) -> Receipt:
-    """Receipts for one subscription over HTTP. `url`: of the bridge; `token`: of role receiver; `timeout`: seconds.
+    """Receipts for one subscription over HTTP. `url`: the bridge's; `token`: with role receiver; `timeout`: seconds.
 
-    Raises `ConfigurationError` for an address that is not of http or https.
+    Raises `ConfigurationError` for an address that is neither http nor https.
     """
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError("the bridge's address starts with neither http:// nor https://. Remedy: pass its URL")
-    # Redirects are not followed: the token is for no other address.
+    # Redirects are not followed: the token is not for any other address.
     opener = urllib.request.build_opener(_NoRedirect)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
@@ -50,27 +50,27 @@ def receipt(subscription: str, *, url: str, token: str, timeout: float = 10.0) -
             error.close()
             raise ReceiptFailed(f"{_id_of(event)}: the bridge answered {error.code}", status=error.code) from error
         except (OSError, http.client.HTTPException) as error:
-            raise ReceiptFailed(f"{_id_of(event)}: no answer of the bridge: {type(error).__name__}") from error
+            raise ReceiptFailed(f"{_id_of(event)}: no answer from the bridge: {type(error).__name__}") from error
 
     return _for_events(send)
 
 
 def queue_receipt(subscription: str, *, app: Any) -> Receipt:
-    """Receipts for one subscription through the bridge's broker. `app`: a Celery application whose broker that is."""
+    """Receipts for one subscription through the bridge's broker. `app`: a Celery application that uses this broker."""
 
     def send(event: Union[Event, str]) -> None:
-        from kombu.exceptions import OperationalError  # noqa: PLC0415 - an app of Celery shows that it is installed
+        from kombu.exceptions import OperationalError  # noqa: PLC0415 - a Celery app shows that it is installed
 
         try:
             app.send_task(TASK, args=[subscription, _id_of(event)], queue=QUEUE, ignore_result=True)
         except (OperationalError, OSError) as error:
-            raise ReceiptFailed(f"{_id_of(event)}: the broker did not take it: {type(error).__name__}") from error
+            raise ReceiptFailed(f"{_id_of(event)}: the broker did not accept it: {type(error).__name__}") from error
 
     return _for_events(send)
 
 
 def confirmed_by(send: Receipt) -> Callable[[Callable[[Event], T]], Callable[[Event], T]]:
-    """Decorate a handler: when it has returned, for copies too, the event is confirmed. If it raises, nothing is."""
+    """Decorate a handler: once it has returned, for duplicates too, the event is confirmed. If it raises, it is not."""
 
     def decorate(handler: Callable[[Event], T]) -> Callable[[Event], T]:
         @functools.wraps(handler)
@@ -85,11 +85,11 @@ def confirmed_by(send: Receipt) -> Callable[[Callable[[Event], T]], Callable[[Ev
 
 
 def send_quietly(send: Receipt, event: Event) -> None:
-    """Confirm; a failure is logged and not raised: the work is done, and the copy that comes is confirmed."""
+    """Confirm; a failure is logged, not raised: the work is done, and the event is sent again and confirmed then."""
     try:
         send(event)
     except ReceiptFailed as error:
-        log.warning("receipt failed: %s. The event comes again and is confirmed then", error)
+        log.warning("receipt failed: %s. The event is sent again and confirmed then", error)
 
 
 def _for_events(send: Receipt) -> Receipt:
@@ -106,4 +106,4 @@ def _id_of(event: Union[Event, str]) -> str:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """Let the answer be an error."""
+        """Treat a redirect as an error."""

@@ -1,4 +1,4 @@
-"""Reads the bridge's journal, Redis streams, with a consumer group. The loop for services without a broker."""
+"""Reads the bridge's journal, a set of Redis streams, with a consumer group: the loop for services without a broker."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from attempt_bridge_client.events import ATTEMPT_TYPES, Event
 __all__ = ["PoisonMessage", "StreamReader"]
 
 log = logging.getLogger(__name__)
-#: The server is away, starts, or follows another one: wait, then open everything again.
+#: The server is unavailable, starting, or a replica: wait, then open everything again.
 _AWAY = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
     redis_errors.ReadOnlyError,
     redis_errors.MasterDownError,
 )
-#: Beginnings of refusals that opening the groups again mends: the streams were lost.
+#: Prefixes of errors that creating the groups again cures: the streams were lost.
 _LOST = ("NOGROUP", "UNBLOCKED")
 _PAUSE_SECONDS = 1.0
 _BLOCK_SECONDS = 2.0
@@ -32,7 +32,7 @@ _BLOCK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class PoisonMessage:
-    """An entry that is given up: unreadable, or delivered too often. It is acknowledged when the callback returns."""
+    """An entry that is given up: unreadable or delivered too often. It is acknowledged when the callback returns."""
 
     stream: str
     entry_id: str
@@ -40,7 +40,7 @@ class PoisonMessage:
     """The event as JSON."""
     deliveries: int
     error: Optional[Exception]
-    """What the handler raised last, or why the entry cannot be read; None if its consumers died."""
+    """What the handler last raised, or why the entry cannot be read; None if its consumers died."""
 
 
 @dataclass
@@ -48,9 +48,10 @@ class StreamReader:
     """Hands events to `handler`, one after another, and acknowledges each when the handler has returned.
 
     An entry whose handler raises, or whose consumer died, is handled again after `retry_after` seconds by any consumer
-    of the group, up to `max_deliveries` times; then `on_poison` gets it. So `handler` sees copies: use `idempotent`.
-    `retry_after` must be longer than `batch` events take. Several readers of one group need different names; keep each
-    name across restarts, because what it had received comes first. `notices`, `tests`: whether those are handled too.
+    of the group, up to `max_deliveries` times; then `on_poison` gets it. So `handler` may see duplicates: use
+    `idempotent`. `retry_after` must be longer than `batch` events take. Several readers of one group need different
+    `consumer` names; keep each name across restarts, because entries that it had received come first. `notices`,
+    `tests`: whether those are handled too.
 
     `client`: `redis.Redis`; `partitions`: as in bridge.yaml.
     """
@@ -68,18 +69,18 @@ class StreamReader:
     batch: int = 10
 
     def run(self, stop: Optional[threading.Event] = None) -> None:
-        """Read until `stop` is set, which is noticed within two seconds. Waits for a server that is away."""
+        """Read until `stop` is set, which is noticed within two seconds. Waits while the server is unavailable."""
         stop = stop or threading.Event()
         while not stop.is_set():
             try:
                 self._read_until(stop)
             except _AWAY as error:
-                log.warning("state server: %s. Reading goes on when it answers", type(error).__name__)
+                log.warning("state server: %s. Reading continues when it answers", type(error).__name__)
                 stop.wait(_PAUSE_SECONDS)
             except redis_errors.ResponseError as error:
                 if not str(error).startswith(_LOST):
                     raise
-                log.warning("consumer group %s: gone with its stream. It is created again", self.group)
+                log.warning("consumer group %s: lost with its stream. It is created again", self.group)
 
     def _read_until(self, stop: threading.Event) -> None:
         streams = [f"ab:{{{number}}}:journal" for number in range(self.partitions)]
@@ -99,7 +100,7 @@ class StreamReader:
                     self._handle(_text(stream), _text(entry_id), fields)
 
     def _block_seconds(self) -> float:
-        """Less than the client waits for an answer."""
+        """Shorter than the client's own socket time-out."""
         timeout = self.client.connection_pool.connection_kwargs.get("socket_timeout")
         return min(_BLOCK_SECONDS, self.retry_after / 4, (timeout or _BLOCK_SECONDS * 2) / 2)
 
@@ -110,10 +111,11 @@ class StreamReader:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    # One at a time, both: each delivery counts, and one that kills the process must not take others along.
+    # Both read one entry at a time: each delivery is counted, and an entry that kills the process must not count for
+    # others.
 
     def _read_own(self, stream: str, stop: threading.Event) -> None:
-        """What this name received and did not acknowledge."""
+        """Handle what this consumer received and did not acknowledge."""
         position = "0"
         while not stop.is_set():
             answer = self.client.xreadgroup(self.group, self.consumer, {stream: position}, count=1)
@@ -124,7 +126,7 @@ class StreamReader:
             self._handle(stream, position, entries[0][1], again=True)
 
     def _claim(self, stream: str, stop: threading.Event) -> None:
-        """What any consumer received long ago and did not acknowledge."""
+        """Take over what any consumer received long ago and did not acknowledge."""
         position, idle = "0-0", int(1000 * self.retry_after)
         while not stop.is_set():
             answer = self.client.xautoclaim(stream, self.group, self.consumer, idle, start_id=position, count=1)
@@ -154,7 +156,7 @@ class StreamReader:
             self._acknowledge(stream, entry_id)
 
     def _is_wanted(self, fields: Mapping[str, Any]) -> bool:
-        """There are no fields if the person was erased since the entry was received."""
+        """There are no fields if the person has been erased since the entry was received."""
         return bool(fields) and (self.notices or _text(fields.get("type", "")) in ATTEMPT_TYPES)
 
     def _call(self, message: PoisonMessage, event: Event) -> bool:

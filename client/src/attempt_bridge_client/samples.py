@@ -15,9 +15,9 @@ __all__ = ["Samples"]
 
 
 class Samples:
-    """Each call gives a copy, which may be changed: `event["data"]["result"]["passed"] = None`."""
+    """Each call returns a copy, which may be changed: `event["data"]["result"]["passed"] = None`."""
 
-    #: A secret that is none: use it for tests only.
+    #: A secret that protects nothing: use it only for tests.
     secret = "whsec_" + base64.b64encode(b"a secret for tests, no more").decode()
 
     def __init__(self) -> None:
@@ -25,10 +25,10 @@ class Samples:
         self.vendors: tuple[str, ...] = tuple(self._known["attempts"])
         """The vendors, as in `bridgevendor`."""
         self.notice_types: tuple[str, ...] = tuple(self._known["notices"])
-        """Types of notices, and of the test of a subscription."""
+        """Types of the notices, including the test of a subscription."""
 
     def attempt(self, vendor: str = "classmarker", what: str = "completed") -> dict[str, Any]:
-        """An event about one attempt of the vendor. `what`: `completed`, `revised` or at last `voided`.
+        """An event about one attempt of the vendor. `what`: `completed`, `revised` or `voided`.
 
         Raises `KeyError`.
         """

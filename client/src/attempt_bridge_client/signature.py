@@ -1,4 +1,4 @@
-"""Verifies requests that are signed by Standard Webhooks, and signs them for tests."""
+"""Verifies requests that are signed as in Standard Webhooks, and signs them for tests."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _IDENT = re.compile(r"[!-~]{1,256}")
 _SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 #: Message id, seconds and body in; signature of the header out.
 _Sign = Callable[[str, int, bytes], str]
-#: Message id, seconds, body and one signature of the header in; whether it fits.
+#: Message id, seconds, body and one signature of the header in; whether it is valid.
 _Check = Callable[[str, int, bytes, str], bool]
 
 
 class Headers(Protocol):
-    """Headers of a request: a dict, or what Flask, Django and Starlette have. Names in any case."""
+    """Headers of a request: a dict, or the headers object of Flask, Django or Starlette. Names in any case."""
 
     def items(self) -> Iterable[tuple[str, str]]: ...
 
 
 class Verifier:
-    """Verifies with the same secrets every time. Build it at start: it raises `ConfigurationError` for wrong secrets.
+    """Verifies with the same secrets every time. Build it at startup: it raises `ConfigurationError` for wrong secrets.
 
     `secrets`: `whsec_` (HMAC), or the public key `whpk_` (ed25519, needs the extra `ed25519`); several while one
-    replaces the other. `tolerance`: seconds.
+    replaces another. `tolerance`: seconds.
     """
 
     def __init__(self, secrets: Union[str, Iterable[str]], *, tolerance: float = TOLERANCE) -> None:
@@ -65,12 +65,14 @@ class Verifier:
         seconds = int(seconds_text)
         away = abs((time.time() if now is None else now) - seconds)
         if not away <= self._tolerance:
-            message = f"webhook-timestamp: {away:.0f} s away from the clock here, {self._tolerance:.0f} s are allowed"
+            message = (
+                f"webhook-timestamp: {away:.0f} s away from this machine's clock, {self._tolerance:.0f} s are allowed"
+            )
             raise EventRejected(message, reason="timestamp_out_of_tolerance")
         try:
             text = body.decode()
         except UnicodeDecodeError as error:  # the bridge sends UTF-8
-            raise EventRejected("body: not UTF-8, so nothing that was signed", reason="wrong_signature") from error
+            raise EventRejected("body: not UTF-8, so not what was signed", reason="wrong_signature") from error
         # All are tried, so that the time taken does not show which secret is current.
         fits = [check(ident, seconds, body, signature) for check in self._checks for signature in signatures.split()]
         if not any(fits):
@@ -117,7 +119,7 @@ def _check_of(secret: str) -> _Check:
     if secret.startswith(_PUBLIC):
         return _ed25519_check(_key_bytes(secret, _PUBLIC))
     if secret.startswith(_PRIVATE):
-        raise ConfigurationError(f"a secret is a private key; a receiver needs the public key, which starts {_PUBLIC}")
+        raise ConfigurationError(f"a secret is a private key. Remedy: pass the public key, which starts with {_PUBLIC}")
     signed = _sign_of(secret)
 
     def check(ident: str, seconds: int, body: bytes, given: str) -> bool:
@@ -131,7 +133,7 @@ def _sign_of(secret: str) -> _Sign:
         return _ed25519_sign(_key_bytes(secret, _PRIVATE))
     if not secret.startswith(_HMAC):
         raise ConfigurationError(
-            f'a secret starts with none of "{_HMAC}", "{_PUBLIC}". Remedy: copy it with its prefix'
+            f'a secret does not start with any of "{_HMAC}", "{_PUBLIC}". Remedy: copy it with its prefix'
         )
     webhook = Webhook(_key_bytes(secret, _HMAC))
 
@@ -147,7 +149,7 @@ def _key_bytes(secret: str, prefix: str) -> bytes:
     except binascii.Error as error:
         raise ConfigurationError(f"a secret is not base64 after {prefix}. Remedy: copy it again") from error
     if len(key) < 24:
-        raise ConfigurationError(f"a secret holds {len(key)} bytes, at least 24 are needed. Remedy: copy it again")
+        raise ConfigurationError(f"a secret has {len(key)} bytes, at least 24 are needed. Remedy: copy it again")
     return key
 
 
@@ -156,9 +158,7 @@ def _ed25519_check(key: bytes) -> _Check:
     try:
         public = signing.VerifyKey(key)
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"a public key holds {len(key)} bytes, 32 are needed. Remedy: copy it again"
-        ) from error
+        raise ConfigurationError(f"a public key has {len(key)} bytes, 32 are needed. Remedy: copy it again") from error
 
     def check(ident: str, seconds: int, body: bytes, given: str) -> bool:
         version, _, value = given.partition(",")
@@ -175,7 +175,7 @@ def _ed25519_check(key: bytes) -> _Check:
 
 def _ed25519_sign(key: bytes) -> _Sign:
     if len(key) not in (32, 64):
-        raise ConfigurationError(f"a private key holds {len(key)} bytes, 32 or 64 are needed. Remedy: copy it again")
+        raise ConfigurationError(f"a private key has {len(key)} bytes, 32 or 64 are needed. Remedy: copy it again")
     private = _nacl()[1].SigningKey(key[:32])  # its public key may follow it
     return lambda ident, seconds, body: (
         "v1a," + base64.b64encode(private.sign(_content(ident, seconds, body)).signature).decode()
@@ -191,6 +191,6 @@ def _nacl() -> tuple[Any, Any]:
         from nacl import exceptions, signing  # noqa: PLC0415 - few need it
     except ImportError as error:
         raise ConfigurationError(
-            "a key is ed25519 and PyNaCl is not installed. Remedy: pip install 'attempt-bridge-client[ed25519]'"
+            "a key is ed25519, but PyNaCl is not installed. Remedy: pip install 'attempt-bridge-client[ed25519]'"
         ) from error
     return exceptions, signing
