@@ -26,12 +26,12 @@ EXPECTED: dict[str, list[tuple[Any, ...]]] = {
         ("c4", "Safety", "a4", None),
         ("c6", "Safety", "a6", 71.0),
     ],
-    "How the results are spread": [("0-49", 1), ("70-89", 2), ("90-100", 1)],
+    "How the results are distributed": [("0-49", 1), ("70-89", 2), ("90-100", 1)],
     "Attempts on each day": [("2020-01-01", 1), ("2026-11-20", 4)],
     "Attempts that no webhook announced, rescued by a poll or a backfill": [(SOURCE, 6, 1)],
-    "Seconds from completing to publishing, by source": [(SOURCE, 3408, 3540)],
+    "Seconds from completion to publication, by source": [(SOURCE, 3408, 3540)],
     "Results that changed after they were published": [("a6", 2, "65.5", "71.0")],
-    "Not graded a week after completing": [(SOURCE, "a4", "Safety")],
+    "Not graded a week after completion": [(SOURCE, "a4", "Safety")],
     "Expected attempts that are overdue and have not come since": [(SOURCE, "order-2", "2026-11-21T12:00:00.000Z")],
 }
 
