@@ -15,8 +15,9 @@ VENDOR = Vendor(
     credentials={"token": Credential(help="the API token of the environment, which Cirrus issues")},
     options={
         "identity": Option(
-            help="what names an attempt: schedule and candidate (pair), or the AttemptExtId that your own scheduling "
-            "gives with the workflow EXTERNAL_ATTEMPTS (attempt); then name it in every expectation of such a schedule",
+            help="what identifies an attempt: schedule and candidate (pair), or the AttemptExtId that your own "
+            "scheduling sets with the workflow EXTERNAL_ATTEMPTS (attempt); every expectation of such a schedule must "
+            "then have it",
             default=identity.BY_PAIR,
             choices=(identity.BY_PAIR, identity.BY_ATTEMPT),
         ),
@@ -25,15 +26,15 @@ VENDOR = Vendor(
         signs="nothing known: a token in the webhook's address",
         identity="schedule and candidate; or AttemptExtId",
         webhook_means="points to a result, which is read from the API",
-        look_back="none needed: one candidate is asked for at a time",
+        look_back="none needed: one candidate is requested at a time",
         quota="3,000 calls a day, resets at 13:30 UTC",
         documented=(
-            "the webhook fires when a result is published and when it changes, and never later for inactive time",
-            "asked without a schedule, results have other names and no `Status`",
+            "the webhook fires when a result is published and when it changes, but never later for inactive time",
+            "requested without a schedule, results have other member names and no `Status`",
             "a candidate who did not come looks like a score of zero with `Presence` false",
             "no call lists what is new, and polling without need is against fair use",
         ),
-        observed=("a refusal may come with HTTP 200 and a `OutgoingWebhook`, or with 400",),
+        observed=("a refusal may come with HTTP 200 and an `OutgoingWebhook`, or with 400",),
         assumed=(
             "the webhook's body names the result by the external ids of the API",
             "retries end after about two and a half hours",
@@ -44,17 +45,17 @@ VENDOR = Vendor(
             "What are the body, the headers and the signature of the webhook?",
             'Is "Only when result is SATISFACTORY" off, so that failures and corrections come?',
             "How many attempts does a schedule allow, and are external ids free of e-mail addresses?",
-            "What does the API answer over its quota?",
+            "What does the API answer once its quota is used up?",
         ),
     ),
     split=webhook.split,
     normalise=adapter.normalise,
     connect=client.Client,
     recheck=client.Client.recheck,
-    # Persons mark and publish. The same steps serve results under review, expectations and, as the last thing a day's
-    # calls are spent on, final results that a rescoring may change: about a dozen rechecks in five weeks.
+    # People mark and publish. The same steps apply to results under review, expectations and, with what is left of a
+    # day's calls, final results that a rescoring may change: about a dozen rechecks in five weeks.
     recheck_schedule=(6 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 2 * 86_400.0, 4 * 86_400.0, 7 * 86_400.0),
-    # The result is there when the webhook comes; what is not there soon may be a forgery and must stay cheap.
+    # The result is available when the webhook comes; one that does not appear soon may be forged and must stay cheap.
     pointer_schedule=(5.0, 60.0, 900.0, 4 * 3600.0, 86_400.0),
     expect=identity.expect,
     reference_help={

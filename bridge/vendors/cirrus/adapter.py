@@ -21,7 +21,7 @@ __all__ = ["ASSIGNED", "UNASSIGNED", "normalise"]
 #: Kinds of records, also in quarantine: the result of one attempt; a result that could not be assigned to one.
 ASSIGNED, UNASSIGNED = "found", "unassigned"
 _DAY = 86_400.0
-#: People mark, publish and correct, so nothing shows sooner; corrections often follow soon.
+#: People mark, publish and correct, so an earlier recheck would find nothing; corrections often follow soon.
 FIRST_RECHECK_SECONDS = 3600.0
 #: Marking may take months.
 OPEN_FOR_SECONDS = 180 * _DAY
@@ -40,7 +40,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     identifiers = _identifiers(loaded["asked"], row)
     key = attempt_id(identifiers, options.get("identity", BY_PAIR), loaded["number"])
     if key is None:
-        raise Unreadable("result: has no schedule and candidate, and the question had none", reason="no_identifier")
+        raise Unreadable("result: has no schedule and candidate, nor had the request", reason="no_identifier")
     state = attempt_state(row) if row is not None else HANDED_IN
     times = _times(loaded["asked"], attempt)
     return NormalisedAttempt(
@@ -59,17 +59,17 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         material=(folded(row["publish_status"]) or "",) if row is not None and state.scored else (),
         watch=_watch(identifiers, row, state, times, now),
         aliases=aliases(identifiers),
-        # Only some rechecks learn the finish: it must neither make a revision nor be lost again.
+        # Only some rechecks learn the finish: it must neither cause a revision nor be lost again.
         completed_at_is_observed=True,
     )
 
 
 def _identifiers(asked: AskedRow, row: ResultRow | None) -> dict[str, str]:
-    """What we asked with, in the vendor's own spelling where the answer has it, and what only the answer has.
+    """The identifiers of the request, in the vendor's own spelling if the answer has it, and those that only the answer
+    has.
 
     Webhook, operator and vendor may spell one id differently, and an attempt has one id. Raises `Unreadable` for an
-    answer about another candidate. The names of shape B are not required to be alike: that they hold the same ids is
-    only assumed.
+    answer about another candidate. The members of shape B need not match: that they hold the same ids is only assumed.
     """
     schedule = (asked["schedule"], row and row["schedule"], row and row["booking"])
     candidate = (asked["candidate"], row and row["candidate"], row and row["candidate_number"])
@@ -83,7 +83,7 @@ def _identifiers(asked: AskedRow, row: ResultRow | None) -> dict[str, str]:
 
 def _spelled(name: str, given: str | None, answered: str | None, other: str | None) -> str | None:
     if given and answered and not alike(given, answered):
-        raise Unreadable(f"answer: names another {name} than the question", reason="another_one")
+        raise Unreadable(f"answer: its {name} is not the requested one", reason="another_one")
     theirs = answered or other
     return theirs if theirs and (not given or alike(given, theirs)) else given
 
@@ -116,7 +116,7 @@ def _assessment(identifiers: Mapping[str, str], row: ResultRow | None) -> Assess
 
 
 def _assessment_stand_in(identifiers: Mapping[str, str]) -> str:
-    """An event must name its assessment; until there is a result, the schedule takes its place, marked as such."""
+    """An event must have an assessment; until there is a result, the schedule takes its place, marked as such."""
     return next(f"{name}:{identifiers[name]}" for name in ("schedule", "attempt") if name in identifiers)
 
 
@@ -232,6 +232,6 @@ def _watch(
 
 
 def _since(times: Mapping[str, datetime | None], now: float) -> str:
-    """When the attempt was first seen without a result; kept in the reference, or the watch would never end."""
+    """When the attempt was first seen without a result; kept in the reference, so that the watch ends."""
     moment = times["since"]
     return str(int(now if moment is None else moment.timestamp()))

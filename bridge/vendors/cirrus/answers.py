@@ -17,7 +17,7 @@ __all__ = ["NOT_ALLOWED", "RESETS_AT_SECONDS", "next_reset", "read_attempts", "r
 #: The daily quota resets at 13:30 UTC; seconds after midnight.
 RESETS_AT_SECONDS = 13 * 3600 + 30 * 60
 _DAY = 86_400
-#: Reason of a refusal that may be about one call alone.
+#: Reason of a refusal that may concern only one call.
 NOT_ALLOWED = "not_allowed"
 #: Error codes in the wrapper that mean "not yet" or "not found": user, candidate in schedule, schedule, activation,
 #: start.
@@ -26,7 +26,7 @@ _NOT_FOUND = re.compile(r"not found|no results?\b|not (?:yet )?(?:published|avai
 _NO_SUCH_URL = re.compile(r"url not found", re.IGNORECASE)
 _OVER_QUOTA = re.compile(r"quota|throttl|rate limit|limit (?:is )?(?:reached|exceeded)|too many", re.IGNORECASE)
 _BAD_CALL = re.compile(r"candidateextid|scheduleextid|attemptextid|parameter", re.IGNORECASE)
-#: Members of which a result has at least one.
+#: A result has at least one of these members.
 _RESULT_MEMBERS = frozenset(
     {"CandidateExtId", "CandidateNumber", "ScheduleExtId", "BookingReference", "MaxScore", "Status"}
 )
@@ -48,7 +48,7 @@ def read_attempts(status: int, body: bytes, where: str, now: float) -> list[Mapp
 
 
 def read_schedule(status: int, body: bytes, where: str, now: float) -> Mapping[str, Any]:
-    """What the vendor says about a schedule; empty if it does not know it. Raises likewise."""
+    """The vendor's facts about a schedule; empty if it has no such schedule. Raises likewise."""
     facts = next(iter(_objects(_content(_read(status, body, where, now)), where)), {})
     return {**facts, "Candidates": _objects(facts.get("Candidates") or [], where)}
 
@@ -93,7 +93,7 @@ def _read(status: int, body: bytes, where: str, now: float) -> Any:
 
 
 def _refusal(status: int, text: str, where: str, now: float, codes: frozenset[int] = frozenset()) -> None:
-    """None for "not found" and "not yet", which have no documented answer; raises for what clearly is neither.
+    """None for "not found" and "not yet", which have no documented answer; raises for what is clearly neither.
 
     The vendor's words are not in the messages: they may name a person.
     """
@@ -104,7 +104,7 @@ def _refusal(status: int, text: str, where: str, now: float, codes: frozenset[in
         raise _throttled(status, where, now)
     if _NO_SUCH_URL.search(text) or (status == 404 and "<html" in text.lower()):
         raise VendorFault(
-            f"{where}: HTTP {status}, no such address at the vendor. Check base_url", reason="bad_address"
+            f"{where}: HTTP {status}, the vendor has no such address. Check base_url", reason="bad_address"
         )
     if _NOT_FOUND.search(text):
         return
@@ -139,7 +139,7 @@ def _text_of(value: Any) -> str:
 
 
 def _codes(value: Any) -> frozenset[int]:
-    """All numbers in a refusal: the vendor's pages do not name the member that holds the error code."""
+    """All numbers in a refusal: the vendor's pages do not say which member holds the error code."""
     if isinstance(value, Mapping):
         return frozenset(code for member in value.values() for code in _codes(member))
     if isinstance(value, list):

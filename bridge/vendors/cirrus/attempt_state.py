@@ -1,4 +1,4 @@
-"""The state of an attempt: the vendor's words for a result as our status, grading and verdict. Pure."""
+"""The state of an attempt: the vendor's words for a result, translated into our status, grading and verdict. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def attempt_state(row: ResultRow) -> AttemptState:
         return HANDED_IN
     if word is None:
         return AttemptState("completed", "provisional", None)
-    # A word that is newer than this table is not FINAL either.
+    # A word that is newer than this table does not mean FINAL either.
     final = folded(row["publish_status"]) == "final"
     return AttemptState("completed", "final" if final else "provisional", _VERDICTS[word])
 

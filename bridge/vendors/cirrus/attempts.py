@@ -30,7 +30,7 @@ def attempt_record(
     number: int | None = None,
     several: bool = False,
 ) -> Record:
-    """The record of one attempt: our question and the vendor's answer, not parsed."""
+    """The record of one attempt: our request and the vendor's answer, not parsed."""
     return Record(
         ASSIGNED, {"asked": dict(asked), "row": row, "attempt": attempt, "number": number, "several": several}
     )
@@ -57,7 +57,7 @@ def assign(
         return [unassigned(asked, f"attempt-info: {error}", rows, listed)]
     total = max(submitted(rows), len(handed_in))
     if not rows and handed_in and handed_in[0][0]["number"] > 1:
-        # How earlier attempts are counted shows only with the result; until then the id is uncertain.
+        # Only the result shows how earlier attempts are counted; until it comes, the id is uncertain.
         return []
     # Attempts that were voided or never handed in are not listed, but may be counted.
     numbers = [
@@ -109,5 +109,5 @@ def _published(row: Mapping[str, Any]) -> datetime | None:
 def unassigned(
     asked: Mapping[str, str], problem: str, rows: Sequence[Mapping[str, Any]], listed: Sequence[Mapping[str, Any]]
 ) -> Record:
-    """A record that `normalise` always refuses, so that it is quarantined and somebody sees it."""
+    """A record that is always unreadable to `normalise`, so that it is quarantined and somebody sees it."""
     return Record(UNASSIGNED, {"problem": problem, "asked": dict(asked), "rows": list(rows), "attempts": list(listed)})

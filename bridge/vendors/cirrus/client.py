@@ -22,12 +22,12 @@ __all__ = ["Client"]
 _BASE_PATH = "api/v1/integrations"
 #: Member of a reference -> its two names in a result.
 _RESULT_NAMES = {"schedule": ("ScheduleExtId", "BookingReference"), "candidate": ("CandidateExtId", "CandidateNumber")}
-#: Topic of the memory: schedule and candidate as asked -> as the vendor spells them; how long it is kept, seconds.
+#: Topic of the memory: schedule and candidate as requested -> as the vendor spells them; how long it is kept, seconds.
 _SPELLING, _SPELLING_SECONDS = "spelling", 30 * 86_400.0
-#: The same for the id of an attempt, which no answer repeats: folded -> as it was spelled in the question that was
-#: answered first. Longer than an attempt is remembered by default.
+#: The same for the id of an attempt, which no answer repeats: folded -> as spelled in the first request that was
+#: answered. Kept longer than an attempt is remembered by default.
 _ATTEMPT, _ATTEMPT_SECONDS = "attempt", 200 * 86_400.0
-#: A candidate that does not exist: the smallest question possible.
+#: A candidate that does not exist: the smallest possible request.
 _NO_CANDIDATE = "attempt-bridge-probe"
 
 
@@ -67,37 +67,37 @@ class Client:
         return read_attempts(status, body, where, self._calls.now())
 
     def schedule(self, schedule: str) -> Mapping[str, Any]:
-        """What the vendor says about a schedule; only an empty list `Candidates` if it does not know it."""
+        """The vendor's facts about a schedule; only an empty list `Candidates` if it has no such schedule."""
         status, body, where = self._get("schedule", f"external/schedule/{quote(schedule, safe='')}")
         return read_schedule(status, body, where, self._calls.now())
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
         """The records of one watched attempt as they are now; a schedule or a candidate becomes pointers to attempts.
 
-        Raises `Unreadable` for a reference that names neither, and `VendorFault` if only what it needs is refused.
+        Raises `Unreadable` for a reference that identifies neither, and `VendorFault` if only this request is refused.
         """
         try:
             return self._recheck(reference)
         except VendorRefused as problem:
             if problem.reason != NOT_ALLOWED:
                 raise
-            # The smallest question there is: if that is refused too, it is about the token.
+            # The smallest possible request: if it is refused too, the token is the problem.
             self.results(candidate=_NO_CANDIDATE)
             raise VendorFault(
-                f"{problem}. Other calls are answered; what does not need this one is published",
+                f"{problem}. Other calls are answered: whatever does not need this one is still published",
                 reason="part_unreadable",
             ) from problem
 
     def probe(self) -> str:
         """Ask for a candidate that does not exist: the token is valid if the answer is "not found"."""
         self.results(candidate=_NO_CANDIDATE)
-        return "logged in; results can be asked for by candidate only, so none was read"
+        return "logged in; results can only be requested by candidate, so none was read"
 
     def _recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
         asked = {name: text for name, text in reference.items() if text}
         known = {name for name in ("schedule", "candidate", "attempt") if name in asked}
         if not known:
-            raise Unreadable("watch: names no attempt. Give schedule and candidate, or attempt")
+            raise Unreadable("watch: identifies no attempt. Give schedule and candidate, or attempt")
         if known == {"schedule"}:
             return self._candidates(asked["schedule"])
         if known == {"candidate"}:
@@ -128,7 +128,7 @@ class Client:
     def _attempt_spelled(self, attempt: str) -> str:
         """The id of an existing attempt as it was spelled first, so that an attempt has one id."""
         folded = folded_id(attempt)
-        # A topic of its own for each: a topic is forgotten as a whole.
+        # One topic for each, because a topic is forgotten as a whole.
         topic = f"{_ATTEMPT}:{folded}"
         spelled = self._calls.memory.recall(topic, [folded]).get(folded, attempt)
         self._calls.memory.remember(topic, {folded: spelled}, seconds=_ATTEMPT_SECONDS)
@@ -137,7 +137,7 @@ class Client:
     def _with_status(
         self, learned: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
     ) -> Sequence[Mapping[str, Any]]:
-        """The same result asked by schedule and candidate, which has a `Status`; unchanged if another result comes."""
+        """The same result requested by schedule and candidate, with its `Status`; unchanged if another comes."""
         if "schedule" not in learned or "candidate" not in learned:
             return rows
         again = self.results(candidate=learned["candidate"], schedule=learned["schedule"])
@@ -165,7 +165,7 @@ class Client:
         return assign(self._spelled(asked), [], listed) if records else []
 
     def _spelled(self, asked: Mapping[str, str]) -> Mapping[str, str]:
-        """The question in the vendor's spelling: without a result, only the schedule with its candidates has it.
+        """The request in the vendor's spelling: without a result, only the schedule with its candidates has it.
 
         If the vendor does not answer that, the spelling stays as it is.
         """
@@ -208,7 +208,7 @@ class Client:
         return [*self._pointers(reference for reference in references if "schedule" in reference), *without_schedule]
 
     def _pointers(self, references: Iterable[Mapping[str, str]]) -> list[Pointer]:
-        """One pointer for each different reference."""
+        """One pointer for each distinct reference."""
         pointers = [named for reference in references if (named := pointer(reference, self._identity)) is not None]
         return list({named.key: named for named in pointers}.values())
 
@@ -227,7 +227,7 @@ class Client:
 
 
 def _learn(asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-    """What we asked with, completed by the identifiers in the result."""
+    """The identifiers of the request, completed by those in the result."""
     learned = {
         name: text
         for row in rows

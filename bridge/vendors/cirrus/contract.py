@@ -1,4 +1,4 @@
-"""What `tests/contract` must know of Cirrus: how to make its simulator do things. Used by nothing else."""
+"""What `tests/contract` needs for Cirrus: how to make its simulator do things. Used by nothing else."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Bench:
     and again in the next one.
     """
 
-    #: Nothing signs: the webhook's address holds a token.
+    #: Nothing is signed: the webhook's address holds a token.
     secret = ""
-    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    #: Members of an expectation that a webhook, an operator and the vendor may spell differently.
     spellings = ("schedule", "candidate", "attempt")
 
     def __init__(
@@ -52,7 +52,7 @@ class Bench:
         return attempt_id
 
     def retake(self, attempt_id: str, at: float) -> str:
-        """The same candidate sits again, in a schedule of its own."""
+        """The same candidate sits again, in another schedule."""
         again = self.simulator.retake(attempt_id, at=at, score=9.0, schedule=self._schedule.format(8))
         self.simulator.publish(again, at=at)
         return again
@@ -62,7 +62,7 @@ class Bench:
         self.simulator.grade(attempt_id, score=8.0)
 
     def revise(self, attempt_id: str, at: float) -> None:
-        """A published result is marked again and published with another score."""
+        """A published result is marked again and published with a different score."""
         self.simulator.remark(attempt_id)
         self.simulator.sittings[attempt_id].score += 1.5
         self.simulator.publish(attempt_id, at=at)

@@ -58,7 +58,7 @@ def pointer(identifiers: Mapping[str, str], identity: str) -> Pointer | None:
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
-    """A pointer to the expected attempt. Raises `ValueError` for a reference that names none."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference that identifies none."""
     identifiers = {}
     for name in _MEMBERS:
         text = identifier(reference.get(name) or "")
@@ -67,7 +67,7 @@ def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
         elif reference.get(name):
             raise ValueError(f"{name}: give the external id, 1 to {MAX_LENGTH} printable characters")
     if set(identifiers) == {"schedule"}:
-        # Means many attempts and is not fulfilled by one of them, so it is not an alias of any.
+        # It means many attempts and no single one fulfils it, so it is not an alias of any.
         return Pointer(key=f"?all-of:{_part(identifiers['schedule'])}", reference=identifiers)
     expected = pointer(identifiers, options.get("identity", BY_PAIR))
     if expected is None or set(identifiers) == {"candidate"}:

@@ -1,4 +1,4 @@
-"""The shapes of what Cirrus sends: one result in either of its two spellings, one attempt, and what we asked for.
+"""The shapes of what Cirrus sends: one result in either of its two spellings, one attempt, and our request.
 
 Members that we do not publish are not declared and so not loaded. Source of the members: the vendor's API page,
 `QUIRKS.md` section "Sources".
@@ -30,7 +30,7 @@ __all__ = ["load_attempt", "load_record", "read_moment"]
 
 
 def _moment(**options: Any) -> IsoTime:
-    """A time of the API, which writes UTC: no zone is UTC."""
+    """A time of the API, which writes UTC: a time without a zone is UTC."""
     return IsoTime(assume_utc=True, **options)
 
 
@@ -79,7 +79,7 @@ class ExamSectionSchema(VendorSchema):
 
 
 class ResultSchema(VendorSchema):
-    """One result. Candidate, schedule and assessment have two names each: asked with the schedule, or without it."""
+    """One result. Candidate, schedule and assessment have two names each: with and without a schedule."""
 
     candidate = Text(data_key="CandidateExtId")
     candidate_number = Text(data_key="CandidateNumber")
@@ -115,7 +115,7 @@ class AttemptSchema(VendorSchema):
 
 
 class AskedSchema(VendorSchema):
-    """The client's question: answers repeat it under varying names, and never the attempt's own id."""
+    """The client's request: answers repeat its members under varying names, and never the attempt's own id."""
 
     schedule = Text()
     candidate = Text()
@@ -127,7 +127,7 @@ class AskedSchema(VendorSchema):
 
 
 class RecordSchema(VendorSchema):
-    """A record of the client: the question and the answer.
+    """A record of the client: the request and the answer.
 
     `several`: the candidate handed in more than one attempt; `number`: of this one, unless it was the first.
     """

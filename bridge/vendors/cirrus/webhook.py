@@ -23,7 +23,7 @@ _NAMES = {
     "candidateexternalid": "candidate",
     "candidatenumber": "candidate",
 }
-#: More pointers in one body are refused: someone who learns the address must not use up the day's calls in one request.
+#: A body with more pointers is refused: someone who learns the address must not use up the day's calls in one request.
 MAX_POINTERS = 200
 
 

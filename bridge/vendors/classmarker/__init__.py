@@ -24,18 +24,18 @@ VENDOR = Vendor(
     quota=Quota(calls=30, per_seconds=3600.0),
     credentials={
         "api_key": Credential(help="the API key, under My Account > API/Webhooks"),
-        "api_secret": Credential(help="shown beside the API key"),
+        "api_secret": Credential(help="shown next to the API key"),
         "webhook_secret": Credential(help="the webhook's secret phrase", many=True),
     },
     secret_credential="webhook_secret",  # noqa: S106 - a name
     options={
         "signature": Option(
-            help="digest of the API signature; if every call says apiKeyAuthFail with the right key and secret, try "
-            "the other one",
+            help="digest of the API signature; if every call gets apiKeyAuthFail despite the right key and secret, "
+            "try the other one",
             default="sha256",
             choices=("sha256", "md5"),
         ),
-        "format": Option(help="form of the API's answers", default="json", choices=("json", "xml")),
+        "format": Option(help="format of the API's answers", default="json", choices=("json", "xml")),
     },
     sheet=FactSheet(
         signs="every webhook: HMAC-SHA256 of the raw body, base64",
@@ -59,7 +59,7 @@ VENDOR = Vendor(
         ),
         ask=(
             "Is API access switched on for the key, and does the key see every group and link?",
-            "Is grading by a person in use, and after how many days at the latest is it done?",
+            "Do people grade, and after how many days at the latest?",
         ),
     ),
     verify=adapter.verify,
@@ -79,7 +79,7 @@ VENDOR = Vendor(
         "started": "group: UNIX seconds of the start; without it, the next attempt of that user at that test",
         "finished": "UNIX seconds of the finish, or earlier, if known: the search starts there",
     },
-    # A person grades: recheck after an hour, then less and less often. Thirty calls an hour are for everything.
+    # A person grades: recheck after an hour, then less and less often. The thirty calls an hour are for all purposes.
     recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0),
     look_back_limit=client.LOOK_BACK_SECONDS,
 )

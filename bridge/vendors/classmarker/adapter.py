@@ -41,7 +41,7 @@ SIGNATURE_HEADER = "x-classmarker-hmac-sha256"
 _PLACE_MEMBERS = {"link": ("link", "test", "finished"), "group": ("finished",)}
 #: Kinds of records; also the names of the poll streams.
 GROUPS, LINKS = "groups", "links"
-#: A record of results that the API could not list: always refused, so that it is quarantined and somebody sees it.
+#: A record of results that the API could not list: always unreadable, so that it is quarantined and somebody sees it.
 UNLISTED = "unlisted"
 #: `payload_type` of a webhook -> kind of record. Others are ignored and counted.
 PAYLOAD_TYPES = {
@@ -50,7 +50,7 @@ PAYLOAD_TYPES = {
 }
 #: Their `status` (polls only; webhooks have none and mean finished) -> ours.
 STATUSES = {None: "completed", "f": "completed", "ip": "in_progress"}
-#: A person grades, so nothing shows sooner.
+#: A person grades, so an earlier recheck would find nothing.
 FIRST_RECHECK_SECONDS = 3600.0
 #: The API lists results of the last three months.
 LISTED_FOR_SECONDS = 90 * 86_400
@@ -59,7 +59,7 @@ LISTED_FOR_SECONDS = 90 * 86_400
 def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> int:
     """The number of the secret. Raises `BadSignature` unless the header is the base64 HMAC-SHA256 of `raw`.
 
-    No time is signed, `now` is unused.
+    No time is signed, so `now` is unused.
 
     The header may hold two equal copies joined by a comma; the first is checked.
     """
@@ -90,7 +90,7 @@ def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
 
 
 def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> NormalisedAttempt:
-    """One result by either path, normalised. Raises `Unreadable`."""
+    """One result, from a webhook or a poll, normalised. Raises `Unreadable`."""
     if record.kind == GROUPS:
         return _group(load_group_record(record.body), now)
     if record.kind == LINKS:
@@ -101,7 +101,7 @@ def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> Normal
 
 
 def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer:
-    """A pointer to the expected attempt. Raises `ValueError` for a reference that names none."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference that identifies none."""
     stream = reference.get("stream", "")
     wanted = {"link": ("result",), "group": ("user", "test", "group")}.get(stream)
     if wanted is None:
@@ -256,7 +256,7 @@ def _flags(result: GroupResultRow | LinkResultRow, now: float) -> tuple[str, ...
 
 
 def _order(finished: datetime | None, now: float, *, graded: bool) -> int:
-    """A later finish wins; for the same finish, which grading does not change, the graded result wins.
+    """A later finish wins; if the finish is the same, because grading does not change it, the graded result wins.
 
     A finish in the future counts as now, or every later version would look old.
     """

@@ -39,7 +39,7 @@ OUT_OF_STEP, LOOK_BACK_EXCEEDED = "timeStampOutOfRange", "finishedAfterTimestamp
 
 _THROTTLED = frozenset({"rateLimitExceeded", "request_limit_reached"})
 _REFUSED = frozenset({"apiKeyAuthFail", "apiKeyInactive", "noApiKeyExists", "accountNotUpgraded"})
-#: Refuses groups alone: links are read on.
+#: Refuses only groups: links are still read.
 _NOT_PERMITTED = "apiKeyNoGroupPermission"
 _FAULT = frozenset(
     {
@@ -100,7 +100,7 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
 
 
 def whole_number(value: Any) -> int | None:
-    """The whole number in a member of an answer; None for anything else: no page is lost for it."""
+    """The whole number in a member of an answer; None for anything else, so that no page is lost because of it."""
     try:
         return None if value is None else WholeNumber.convert(value)
     except ValueError:
@@ -116,8 +116,8 @@ def rows_of(answer: AnswerRow) -> list[Any]:
 
 
 def names_of(items: Any, noun: str) -> dict[str, Any]:
-    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text. Names only adorn results:
-    whatever is not a list of them has none."""
+    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text. Names are optional in
+    results: anything that is not a list of them yields none."""
     entries = (item.get(noun) for item in (items if isinstance(items, list) else ()) if isinstance(item, dict))
     return {str(entry.get(f"{noun}_id")): entry.get(f"{noun}_name") for entry in entries if isinstance(entry, dict)}
 

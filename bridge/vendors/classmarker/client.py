@@ -32,7 +32,7 @@ __all__ = ["LOOK_BACK_SECONDS", "Client", "position", "rewind", "start"]
 
 #: Three months are never shorter; the API refuses anything older.
 LOOK_BACK_SECONDS = 89 * 86_400.0
-#: Whether "finished after" includes its second is not documented, so every round goes back at least this far.
+#: It is not documented whether "finished after" includes its second, so every round goes back at least this far.
 MIN_OVERLAP_SECONDS = 60.0
 #: Results may be listed this long after others that finished later.
 _LISTED_LATE_SECONDS = 3600
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Client:
-    """The API of one account. Raises the vendor errors of `bridge.errors`; without addresses or secrets in them."""
+    """The API of one account. Raises the vendor errors of `bridge.errors`, with no addresses or secrets in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -80,7 +80,7 @@ class Client:
         try:
             return self._call("GET", path, (("finishedAfterTimestamp", str(after)),))
         except _TooEarly:
-            # The vendor itself suggests to omit the parameter: two weeks are better than nothing.
+            # The vendor itself suggests omitting the parameter: two weeks are better than nothing.
             _log.warning("look_back_exceeded", source=self._source, stream=stream, wanted=after, used=None)
             return self._call("GET", path)
 
@@ -100,8 +100,8 @@ class Client:
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Resume]:
         """The records of one watched attempt as they are now; none while the vendor does not list it.
 
-        A list that is longer than the calls that are left is read on by the next recheck, from where this one stopped.
-        Raises `Unreadable` for a reference that names none.
+        If the list is longer than the remaining calls allow, the next recheck continues where this one stopped. Raises
+        `Unreadable` for a reference that identifies none.
         """
         stream, wanted = wanted_attempt(reference)
         place, test = reference.get(reference["stream"]), reference.get("test")
@@ -131,12 +131,12 @@ class Client:
         finishes = _finishes(records, limit)
         if not finishes:
             if more:
-                raise VendorFault(f"{stream}: more results announced, but none listed with a time", reason="loop")
+                raise VendorFault(f"{stream}: more results announced, but no listed row has a time", reason="loop")
             return Page(records=records, cursor=None, more=False)
         cursor, lost_second = _next_cursor(asked, finishes, more=more)
         if lost_second is not None:
             problem = (
-                f"{stream}: more than {len(records)} results finished in second {lost_second} and no more are listed. "
+                f"{stream}: more than {len(records)} results finished in second {lost_second}, and no more are listed. "
                 "Compare that second with the vendor's own report"
             )
             _log.error("second_overflows", source=self._source, stream=stream, second=lost_second)
@@ -224,16 +224,16 @@ def rewind(cursor: str, overlap_seconds: float) -> str:
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for."""
+    """The UNIX seconds that a cursor represents."""
     return float(cursor)
 
 
 def _next_cursor(asked: int | None, finishes: Sequence[int], *, more: bool) -> tuple[int, int | None]:
     """The next cursor, and the second that cannot be listed in full, if there is one.
 
-    It follows the rows, not `next_finished_after_timestamp`, which may be before the newest row (no progress) or in
-    the same second as rows that did not fit on the page (loss). So the last second is asked for again; its rows are
-    dropped as already published. A row in exactly the second asked for proves that "after" includes it.
+    It follows the rows, not `next_finished_after_timestamp`, which may be before the newest row (no progress) or in the
+    same second as rows that did not fit on the page (loss). So the last second is requested again; its rows are dropped
+    as already published. A row in exactly the requested second proves that "after" includes it.
     """
     oldest, newest = min(finishes), max(finishes)
     if asked is None:

@@ -1,4 +1,4 @@
-"""What `tests/contract` must know of ClassMarker: how to make its simulator do things. Used by nothing else."""
+"""What `tests/contract` needs for ClassMarker: how to make its simulator do things. Used by nothing else."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Bench:
     """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
 
     secret = "bench-phrase"  # noqa: S105 - invented
-    #: Webhooks alone tell the results by category.
+    #: Only webhooks have the results by category.
     one_path_only = frozenset({"sections"})
-    #: Rounds go back at least so far, seconds.
+    #: Rounds go back at least this far, seconds.
     visible_after = 60.0
     #: The API lists no more results of one second than fit on a page.
     one_page_per_second = True
-    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    #: Members of an expectation that a webhook, an operator and the vendor may spell differently.
     spellings = ("result", "user", "test", "group")
     #: Calls about one part of what is listed, how its ids begin, its name in alarms, and the refusal of that part.
     part = re.compile(r"/v1/groups/")
@@ -51,7 +51,7 @@ class Bench:
         }
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
-        """A scored sitting finishes at `at`; the id is the simulator's own word for it."""
+        """A scored sitting finishes at `at`; the id is the simulator's own."""
         return self.simulator.finish(
             channel=_CHANNELS[stream],
             test_id=90013,

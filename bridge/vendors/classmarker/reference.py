@@ -1,4 +1,4 @@
-"""What a watch's reference names, and whether a listed record is it."""
+"""Which attempt a watch's reference identifies, and whether a listed record is that attempt."""
 
 from __future__ import annotations
 

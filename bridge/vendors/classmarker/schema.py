@@ -61,7 +61,7 @@ class CategorySchema(VendorSchema):
 
 
 class ResultSchema(VendorSchema):
-    """What group and link results share. `status` and `test_type` come by poll only."""
+    """What group and link results share. `status` and `test_type` come only by poll."""
 
     first = Text()
     last = Text()
@@ -126,7 +126,7 @@ class LinkRecordSchema(VendorSchema):
 
 
 class AnswerSchema(VendorSchema):
-    """The envelope of every API answer. Rows and what only adorns them are not parsed: each row is loaded alone, so
+    """The envelope of every API answer. Rows and their optional names are not parsed: each row is loaded separately, so
     neither a bad row nor an odd member that is not needed loses a page."""
 
     status = Text(required=True)

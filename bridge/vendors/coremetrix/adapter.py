@@ -24,13 +24,13 @@ __all__ = ["ATTEMPTS", "expect", "normalise", "quiz_ids", "split"]
 #: The kind of every record, and the name of the poll stream.
 ATTEMPTS = "attempts"
 CONSENT_EVENTS = frozenset({"quiz_consent", "quiz_consent_withdrawal"})
-#: Events after which the report API may have something new. Others are ignored and counted, also `landing_load`, after
-#: which there may be no attempt.
+#: Events after which the report API may have something new. Others are ignored and counted, including `landing_load`,
+#: after which there may be no attempt.
 PROGRESS_EVENTS = frozenset({"quiz_load", "quiz_start", "quiz_complete", "attempt_scored", "attempt_profiled"})
 
 INCOMPLETE, SCORED = "INCOMPLETE", "COMPLETED_SCORED"
 PARTIALLY_SCORED, NOT_SCORED = "COMPLETED_PARTIALLY_SCORED", "COMPLETED_NOT_SCORED"
-#: Their `status` -> grading once nothing changes any more.
+#: Their `status` -> grading once nothing changes any longer.
 GRADINGS = {
     INCOMPLETE: "not_scored",
     SCORED: "final",
@@ -101,7 +101,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
-    """A pointer to the expected attempt. Raises `ValueError` for a reference that names none."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference that identifies none."""
     attempt, person, quiz = (reference.get(name, "").strip() for name in ("attempt_id", "custom_id", "quiz_id"))
     for name, text in (("attempt_id", attempt), ("quiz_id", quiz)):
         if text and _as_uuid(text) is None:
@@ -123,7 +123,7 @@ def quiz_ids(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _pointer(person: str | None, quiz_id: str | None, attempt_id: str | None) -> Pointer:
-    """A pointer of a webhook or an operator. A webhook's person is only used to ask, never published."""
+    """A pointer from a webhook or an operator. The person in a webhook is only used for requests, never published."""
     if person is None:
         if attempt_id is None:
             raise Unreadable("puid, attemptId: both are missing")
@@ -135,7 +135,7 @@ def _pointer(person: str | None, quiz_id: str | None, attempt_id: str | None) ->
 
 
 def _consent(event: str, body: Any) -> WebhookContent:
-    """Kept for every quiz, also those not read now: `quiz_ids` may grow, and a withdrawal must still apply then.
+    """Kept for every quiz, even those not read now: `quiz_ids` may grow, and a withdrawal must still apply then.
 
     A withdrawal that does not name a quiz applies to all, until the person consents to any again.
     """
@@ -176,7 +176,7 @@ def _may_change(since: float, seconds: float, now: float) -> bool:
 def _watch(
     attempt_id: str, person: str | None, grading: str, times: tuple[datetime | None, datetime | None], now: float
 ) -> Watch | None:
-    """`times`: the finish, and the start as far as is known. Without either there is no time to give up at."""
+    """`times`: the finish, and the start as far as is known. Without either there is no time at which to give up."""
     end, begun = times
     since, seconds, due_in = end, RECHECK_WINDOW_SECONDS, SCORES_DUE_SECONDS
     if end is None:

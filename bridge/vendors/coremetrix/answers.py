@@ -1,4 +1,4 @@
-"""Reads answers of the report API: their three forms to records, and what the client must know of an attempt.
+"""Reads answers of the report API: their three forms to records, and what the client must know about an attempt.
 
 Makes no calls. An unreadable row becomes a record too: normalising it reports what is wrong.
 """
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 def read_attempts(answer: Any, asked: str | None = None) -> list[Record]:
     """The attempts of a window `{results: [{customId, attempts}]}`, of a person `{customId, attempts}`, or one alone.
 
-    Each gets its `customId`; `asked`: the person asked for, if the answer does not repeat it. Raises `Unreadable` for
+    Each gets its `customId`; `asked`: the requested person, if the answer does not repeat it. Raises `Unreadable` for
     an answer of no known form.
     """
     if not isinstance(answer, dict) or not answer.keys() & {"results", "attempts", "id"}:

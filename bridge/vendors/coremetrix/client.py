@@ -36,19 +36,20 @@ WEEK_SECONDS, WINDOW_SECONDS = 7 * 86_400, 86_400
 QUIET_SECONDS = 2 * 86_400
 #: A window is halved while its answer may be cut off, but not below this.
 SMALLEST_WINDOW_SECONDS = 3600
-#: Whether a window includes its bounds is not documented.
+#: It is not documented whether a window includes its bounds.
 WINDOW_OVERLAP_SECONDS = 60
-#: Which time a window selects by is not documented. If it is the start, an attempt is listed earlier than it finished.
+#: It is not documented which time a window applies to. If it is the start, an attempt is listed earlier than it
+#: finished.
 LONGEST_SITTING_SECONDS = 86_400
 
-#: Reason of a refusal that may be about one quiz alone.
+#: Reason of a refusal that may concern only one quiz.
 _NOT_ALLOWED = "not_allowed"
 
 _log = structlog.get_logger(__name__)
 
 
 class Client:
-    """The API of one account. Raises the vendor errors of `bridge.errors`; without addresses or keys in them."""
+    """The API of one account. Raises the vendor errors of `bridge.errors`, with no addresses or keys in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -67,7 +68,7 @@ class Client:
         return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
     def by_person(self, custom_id: str) -> Sequence[Record]:
-        """The attempts of one person, by the company's own id; empty while the vendor knows none."""
+        """The attempts of one person, by the company's own id; empty while the vendor has none."""
         answer = self._get("report/attempts", [("customId", custom_id)], may_be_missing=True)
         # If the vendor ignored the filter, the answer would hold everybody.
         return [record for record in self._read(answer, custom_id) if person(record) == custom_id]
@@ -91,7 +92,7 @@ class Client:
         try:
             offered = str(len(self.events()))
         except (VendorUnavailable, VendorRefused, VendorFault, VendorThrottled, BudgetExhausted):
-            # Only for people: what is polled was read above.
+            # For the message only: the polled list was read above.
             offered = "unknown"
         return f"{len(rows)} attempts in the last hour, webhook events on offer: {offered}"
 
@@ -106,7 +107,7 @@ class Client:
         except VendorRefused as problem:
             if problem.reason != _NOT_ALLOWED:
                 raise
-            # Windows may be refused alone: what webhooks point to is read by person or id.
+            # Only windows may be refused: attempts that webhooks point to are read by person or id.
             try:
                 self.events()
             except VendorRefused:
@@ -120,16 +121,16 @@ class Client:
         if end < now:
             following = f"{reached}@{end - WINDOW_OVERLAP_SECONDS}{waiting}"
             return Page(records=records, cursor=following, more=True, unread=named)
-        # Not "now": recent attempts may be listed later. Nor far behind, if nothing happened for weeks.
+        # Not "now": recent attempts may be listed later. Nor far in the past, even if nothing happened for weeks.
         reached = max(reached, now - QUIET_SECONDS)
         return Page(records=records, cursor=f"{reached}{waiting}", more=False, unread=named or _still(waiting))
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The records of one watched attempt as they are now; empty while the vendor does not know it.
 
-        `attempt_id`: that attempt, `custom_id` is then its known person. Otherwise `custom_id`: the newest attempt at
+        `attempt_id`: that attempt, of the person `custom_id` if known. Otherwise `custom_id`: the newest attempt at
         `quiz_id`, or at each quiz. `announced`: the attempt of that person that a webhook named, if any. Raises
-        `Unreadable` for a reference without either, and `VendorFault` if only this question is refused.
+        `Unreadable` for a reference without either, and `VendorFault` if only this request is refused.
         """
         try:
             return self._recheck(reference)
@@ -211,7 +212,7 @@ class Client:
         """The JSON of an answer; `{"attempts": []}` for a 404 that only means "not yet"."""
         # Not the whole path: with the id of an attempt every line of the log would differ.
         where = f"source {self._source}: GET {'/'.join(path.split('/')[:2])}"
-        # The key comes last, so that a truncated address shows what was asked for.
+        # The key comes last, so that a truncated address shows what was requested.
         status, _, content = self._calls.request(
             "GET", f"{self._base_url}/{path}", params=[*params, ("apikey", self._key)]
         )
@@ -237,8 +238,8 @@ class Client:
 
 
 def _alone(problem: VendorRefused) -> VendorFault:
-    """A refusal that is about one kind of call, because others are answered."""
-    return VendorFault(f"{problem}. Other calls are answered, and made", reason="part_unreadable")
+    """A refusal that concerns one kind of call, because others are answered."""
+    return VendorFault(f"{problem}. Other calls are answered, and still made", reason="part_unreadable")
 
 
 def start(moment: float, _until: float | None = None) -> str:
@@ -250,12 +251,13 @@ def rewind(cursor: str, overlap_seconds: float) -> str:
     """The cursor of a new round: at least seven days back, because attempts listed as open may have been finished."""
     reached, _, unread_since = _places(cursor)
     begin = reached - int(max(overlap_seconds, WEEK_SECONDS))
-    # What was read stays in front, so that a round without anything new does not end earlier than the last one.
+    # The newest time read stays in the cursor, so that a round without anything new does not end earlier than the last
+    # one.
     return f"{reached}@{begin if unread_since is None else min(begin, unread_since)}"
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for: the start of the next window."""
+    """The UNIX seconds that a cursor represents: the start of the next window."""
     return float(_places(cursor)[1])
 
 
@@ -268,7 +270,7 @@ def _places(cursor: str) -> tuple[int, int, int | None]:
 
 
 def _still(waiting: str) -> dict[str, str]:
-    """What a round that went on in another turn says about a quiz that an earlier window lacks."""
+    """What a round that continued in another turn reports about a quiz that an earlier window lacks."""
     return {"a quiz": "still unread"} if waiting else {}
 
 

@@ -1,4 +1,4 @@
-"""What `tests/contract` must know of Coremetrix: how to make its simulator do things. Used by nothing else."""
+"""What `tests/contract` needs for Coremetrix: how to make its simulator do things. Used by nothing else."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Bench:
     #: Nothing is signed.
     secret = ""
 
-    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    #: Members of an expectation that a webhook, an operator and the vendor may spell differently.
     spellings = ("quiz_id",)
-    #: Rounds go back a week from the newest time that they read; a sitting may take a day of it.
+    #: Rounds go back a week from the newest time that they read, of which a sitting may take a day.
     visible_after = 6 * 86_400.0
-    #: Options of a source that reads a part of the account; `elsewhere` is outside of it.
+    #: Options of a source that reads part of the account; `elsewhere` is outside it.
     restricted: Mapping[str, Any] = {"quiz_ids": (QUIZZES[0].id,)}
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any] | None = None, **behaviour: Any) -> None:
@@ -30,7 +30,7 @@ class Bench:
         self.credentials = {"api_key": (self.simulator.api_key,)}
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
-        """A person finishes a quiz at `at`, scored unless not `graded`; the id is the simulator's own word for it."""
+        """A person finishes a quiz at `at`, scored unless not `graded`; the id is the simulator's own."""
         return self.simulator.finish(finished=at, started=started, scored=graded)
 
     def retake(self, attempt_id: str, at: int) -> str:
@@ -42,7 +42,7 @@ class Bench:
         self.simulator.grade(attempt_id)
 
     def revise(self, attempt_id: str, at: int) -> None:
-        """The models score the attempt anew."""
+        """The models score the attempt again."""
         self.simulator.rescore(attempt_id)
 
     def elsewhere(self, at: int) -> str:

@@ -1,7 +1,7 @@
 """Schemas of what Coremetrix sends: an attempt of the report API, a webhook, and a webhook about consent.
 
 Members that we do not publish are not declared, hence not loaded: `user` (a credit applicant's profile),
-`clientInfo`, `timings.landing` (may lie months before the attempt). Source: `QUIRKS.md`, section "Sources".
+`clientInfo`, `timings.landing` (may be months before the attempt). Source: `QUIRKS.md`, section "Sources".
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ScoreSchema(VendorSchema):
 
 
 class AttemptSchema(VendorSchema):
-    """One attempt. `customId` is beside the list of attempts; the client copies it into each."""
+    """One attempt. `customId` is next to the list of attempts; the client copies it into each."""
 
     id = Uuid(required=True)
     quiz_id = Uuid(required=True, data_key="quizId")

@@ -39,8 +39,8 @@ VENDOR = Vendor(
             kind="bool",
         ),
         "confirm": Option(
-            help="read again from the API what an unsigned webhook says, before it is published; with false, whoever "
-            "knows the address can write grades",
+            help="read again from the API what an unsigned webhook says, before it is published; with false, anyone "
+            "who knows the address can write grades",
             default=True,
             kind="bool",
         ),
@@ -59,21 +59,21 @@ VENDOR = Vendor(
             "an expired test may be resumed by an administrator",
         ),
         observed=(
-            "webhooks carry no signature, also those with a result",
-            "one webhook holds times in GMT, UTC and IST",
-            "`candidate_instance_id` stands in webhooks only",
+            "webhooks carry no signature, not even those with a result",
+            "one webhook has times in GMT, UTC and IST",
+            "`candidate_instance_id` appears only in webhooks",
             "errors may come with HTTP 200",
         ),
         assumed=(
             "letter case of an e-mail address does not matter",
-            "newcomers shift the offsets of a list while it is read",
+            "new candidates shift the offsets of a list while it is read",
             "a result with `status` Completed is final until it changes",
             "a second `candidate_instance_id` for one address and schedule is another sitting",
         ),
         ask=(
-            "How many calls are allowed, in which period, and what does E509 say about it?",
-            "What is `EVENT_TYPE` when a candidate may resume, and is graded sent again after hand grading?",
-            "Is a webhook tried again when nobody answers, and for how long?",
+            "How many calls are allowed, in which period, and what details does E509 give?",
+            "What is `EVENT_TYPE` when a candidate may resume, and is graded sent again after manual grading?",
+            "Is a webhook retried when nobody answers, and for how long?",
         ),
     ),
     split=adapter.split,

@@ -39,7 +39,7 @@ _ACCESS_KEY, _EMAIL = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[^\s@]+@[
 def attempt_id(access_key: str, email: str) -> str:
     """`{access key}:{digest}`: an address takes a test once per schedule, but an id must not contain it.
 
-    Letter case, blanks around it and the Unicode form of an address make no other attempt.
+    An address in another letter case or Unicode form, or with blanks around it, is still the same attempt.
     """
     same = unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).lower())
     digest = hashlib.sha256(same.encode()).hexdigest()[:20]
@@ -70,7 +70,7 @@ def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-    """One candidate of a schedule by either path, normalised. Raises `Unreadable`."""
+    """One candidate of a schedule, from a webhook or the API, normalised. Raises `Unreadable`."""
     if record.kind == CANDIDATE:
         return _attempt(load_candidate(record.body), now, options)
     if record.kind == GRADED:
@@ -84,7 +84,7 @@ def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer
 
 
 def _pointer(access_key: str, email: str) -> Pointer:
-    # Both become part of a URL at the vendor, and anybody may have written the webhook.
+    # Both become part of a URL at the vendor, and anyone may have sent the webhook.
     access_key, email = access_key.strip(), email.strip()
     shapes = (("access_key", access_key, _ACCESS_KEY), ("email", email, _EMAIL))
     wrong = [name for name, value, shape in shapes if not shape.fullmatch(value)]

@@ -32,12 +32,12 @@ __all__ = [
     "to_error",
 ]
 
-#: Most rows a page may have; the vendor's default is 20.
+#: Maximum number of rows in a page; the vendor's default is 20.
 LIMIT = 100
 
 #: Codes for a signature that is too old or has a wrong time: the client signs again once.
 CLOCK = frozenset({"E422", "E504"})
-#: Reason of a refusal that may be about one schedule alone.
+#: Reason of a refusal that may concern only one schedule.
 NOT_ALLOWED = "not_allowed"
 _Listed = Literal["assessments", "schedules", "candidates"]
 _NOT_FOUND = "E404"
@@ -69,7 +69,7 @@ def read_answer(status: int, body: bytes, where: str) -> AnswerRow:
             return load_answer({"status": "ERROR", "error": {"code": _BY_STATUS[status]}})
         if not 200 <= status < 300:
             raise VendorFault(f"{where}: HTTP {status}. Check base_url") from error
-        raise VendorUnavailable(f"{where}: not an answer of Mettl: {error}", reason="vendor_error") from error
+        raise VendorUnavailable(f"{where}: not an answer from Mettl: {error}", reason="vendor_error") from error
 
 
 def error_code(answer: AnswerRow) -> str | None:
@@ -92,7 +92,7 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     if code == _NOT_FOUND:
         return NotFound(f"{message}: not found. Check options.schedules")
     if code in _FAULT:
-        # Their text may repeat the question, which may contain an e-mail address.
+        # Their text may repeat the request, which may contain an e-mail address.
         return VendorFault(f"{message}: the call is wrong. Check base_url and options.api_version")
     if code in CLOCK:
         return VendorUnavailable(f"{message}, also after signing again. Check this machine's clock", reason="clock")
@@ -103,7 +103,7 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
 def rows_of(answer: AnswerRow, member: _Listed) -> list[Mapping[str, Any]]:
     """The rows of a page; what is not an object is skipped, because it cannot be a result.
 
-    Raises `VendorUnavailable` if the member is missing or no list: that is not an empty page. null is one.
+    Raises `VendorUnavailable` if the member is missing or not a list, which is not an empty page; null is one.
     """
     rows = answer[member]
     if rows is not None and not isinstance(rows, list):
@@ -120,7 +120,7 @@ def object_of(answer: AnswerRow, member: Literal["schedule"]) -> Mapping[str, An
 
 
 def has_more(answer: AnswerRow, member: _Listed) -> bool:
-    """Whether the list goes on after this page: the vendor says so, or the page is full. Its URL is never followed."""
+    """Whether the list continues after a page: the vendor says so, or the page is full. Its URL is never followed."""
     paging, rows = answer["paging"], answer[member]
     return bool(rows) and (bool(isinstance(paging, dict) and paging.get("next")) or len(rows) >= LIMIT)
 

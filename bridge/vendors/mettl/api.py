@@ -26,7 +26,7 @@ _Params = tuple[tuple[str, str], ...]
 
 
 class Api:
-    """The API of one account. Raises the vendor errors of `bridge.errors`, without query, key or e-mail in them."""
+    """The API of one account. Raises the vendor errors of `bridge.errors`, without query, key or e-mail address."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name

@@ -15,7 +15,7 @@ from bridge.vendors.mettl.names import Names, access_key_of
 
 __all__ = ["Catalogue"]
 
-#: In `Place.listed`: the list is read, what follows is read again because it could not be read before.
+#: In `Place.listed`: the list has been read; schedules that could not be read before are now read again.
 _LISTED = -1
 
 _log = structlog.get_logger(__name__)

@@ -20,7 +20,7 @@ from bridge.vendors.mettl.vocabulary import attempt_state
 
 __all__ = ["Client"]
 
-#: If more schedules cannot be read, it is not about single ones.
+#: If more schedules than this cannot be read, the problem is not a single schedule.
 _MOST_UNREAD = 100
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class Client:
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The record of one watched attempt as it is now; empty while the candidate is unknown or has not started.
 
-        Raises `Unreadable` for a reference that names none, and `VendorFault` if only its schedule cannot be read.
+        Raises `Unreadable` for a reference that identifies none, and `VendorFault` if only its schedule cannot be read.
         """
         try:
             wanted = expect(reference, {}).reference
@@ -101,7 +101,7 @@ class Client:
         return f"logged in; {'more than ' if more else ''}{len(keys)} {'schedule' if len(keys) == 1 else 'schedules'}"
 
     def _next_place(self, place: Place) -> Place | None:
-        """The next schedule. If only the list of schedules is refused, what webhooks point to is still followed."""
+        """The next schedule. If only the list of schedules is refused, pointers from webhooks are still followed."""
         try:
             return self._catalogue.next_place(place)
         except VendorRefused as problem:
@@ -128,7 +128,7 @@ class Client:
             return [], place.after_schedule(is_read=False)
 
     def _check_account(self, problem: BridgeError) -> None:
-        """Return if the account answers, so that `problem` is about one schedule alone; else raise what is wrong."""
+        """Return if the account answers, so that `problem` concerns only one schedule; else raise what is wrong."""
         if isinstance(problem, VendorRefused) and problem.reason != NOT_ALLOWED:
             raise problem
         self.api.account()
@@ -142,7 +142,7 @@ class Client:
         return {f"schedule {key}": self._problems.get(key, "still unread") for key in sorted(place.unread)}
 
     def _records(self, access_key: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> list[Record]:
-        """Records of rows, completed by the facts of their schedule; facts that a watch has need no call."""
+        """Records of rows, completed by the facts of their schedule; facts that a watch already has need no call."""
         if not rows:
             return []
         facts = known if "assessment" in known else {**self._names.facts(access_key), **known}

@@ -1,4 +1,4 @@
-"""What `tests/contract` must know of Mettl: how to make its simulator do things. Used by nothing else."""
+"""What `tests/contract` needs for Mettl: how to make its simulator do things. Used by nothing else."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Bench:
     """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
 
     secret = ""  # nothing is signed
-    #: Webhooks alone have the id of the sitting.
+    #: Only webhooks have the id of the sitting.
     one_path_only = frozenset({"sitting"})
-    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    #: Members of an expectation that a webhook, an operator and the vendor may spell differently.
     spellings = ("email",)
-    #: Rounds go back at least so far, seconds.
+    #: Rounds go back at least this far, seconds.
     visible_after = 60.0
     #: Calls that only supply names, and how the vendor refuses one for lack of permission.
     names_only = re.compile(r"/v[123]/(?:assessments|schedules/[^/?]+)(?:\?|$)")
@@ -39,12 +39,12 @@ class Bench:
         self._places = len(options.get("schedules", SCHEDULES))
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
-        """A scored sitting finishes at `at`, in one schedule after the other; the id is the simulator's own word."""
+        """A scored sitting finishes at `at`, in one schedule after the other; the id is the simulator's own."""
         place = next(self._schedules) % self._places
         return self.simulator.finish(at=at, started=started, graded=graded, schedule=place)
 
     def begin(self, stream: str, started: int) -> str:
-        """Somebody begins, and is not done yet."""
+        """Somebody begins, and has not finished yet."""
         attempt_id = self.simulator.invite(schedule=next(self._schedules) % self._places)
         self.simulator.start(attempt_id, started)
         return attempt_id

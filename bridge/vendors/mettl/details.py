@@ -127,7 +127,7 @@ def _number(value: Decimal | None) -> int | float | None:
 
 
 def _known(word: str | None) -> str | None:
-    """The word, None for the vendor's words for "not applicable"."""
+    """The word; None for the vendor's words for "not applicable"."""
     return None if fold(word) in NO_NUMBER else word
 
 

@@ -20,7 +20,7 @@ from bridge.vendors.mettl.schema import Moment
 
 __all__ = ["Place", "after_page", "position", "rewind", "start", "started"]
 
-#: Rows that two pages share, so that deleted results do not make others slip between pages.
+#: Rows that two pages share, so that deleted results do not let others slip between pages.
 SHARED = 5
 #: The same page this often in a row means that the vendor ignores our offset.
 _MAX_REPEATS = 3
@@ -134,7 +134,7 @@ def rewind(cursor: str, overlap_seconds: float) -> str:
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for."""
+    """The UNIX seconds that a cursor represents."""
     return float(cursor.partition("|")[0])
 
 

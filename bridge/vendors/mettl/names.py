@@ -1,8 +1,8 @@
-"""Names of schedules and tests. They only adorn results, so no answer to these calls holds a result up.
+"""Names of schedules and tests. They are optional in results, so no answer to these calls holds a result up.
 
-A result is published without a name that is not known yet. At most one schedule and one page of tests are asked for
-per page of results; what was learned, and how far the list of tests was read, is remembered between turns. The costs
-are in `QUIRKS.md`, section "Reading the list".
+A result is published without a name that is not known yet. At most one schedule and one page of tests are requested per
+page of results; what was learned, and how far the list of tests was read, is remembered between turns. The costs are in
+`QUIRKS.md`, section "Reading the list".
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _T = TypeVar("_T")
 #: Facts about a schedule, as members of a record and of a watch's reference.
 FACTS = ("assessment_id", "assessment", "schedule")
 _DAY = 86_400
-#: Wait after a failed call, seconds; doubled by each further one up to the longest.
+#: Wait after a failed call, seconds; doubled by each further failure up to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = 300.0, 86_400.0
 #: Seconds by which the clocks of two processes may differ.
 _CLOCKS_DIFFER = 60.0
-#: A test that the whole list does not have is looked for again after this time, seconds, doubled likewise.
+#: A test that is nowhere in the list is looked for again after this time, seconds, doubled likewise.
 _SEARCH_AGAIN = 3600.0
 #: Longer names are cut.
 _LONGEST_NAME = 300
@@ -56,7 +56,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Names:
-    """The names of one account. No method raises an error of the vendor."""
+    """The names of one account. No method raises a vendor error."""
 
     def __init__(self, api: Api, source: str, calls: VendorCalls) -> None:
         self._api = api
@@ -89,7 +89,7 @@ class Names:
         return facts
 
     def spelling(self, access_key: str) -> str:
-        """An access key as the vendor's list spells it, as far as it was read; else as it is."""
+        """An access key as the vendor's list spells it, if that part has been read; otherwise unchanged."""
         topic = self._today(_SCHEDULES)
         known = self._memory.recall(topic, [access_key, _SPELLING + folded_id(access_key)])
         return access_key if access_key in known else next(iter(known.values()), access_key)
@@ -138,7 +138,7 @@ class Names:
         return rows_of(answer, "assessments"), has_more(answer, "assessments")
 
     def _ask(self, what: str, call: Callable[[], _T], *, group: str | None = None) -> _T | None:
-        """The answer of a call for names; None if it failed, or has failed and is not tried again yet.
+        """The answer to a call for names; None if it fails, or failed earlier and is not to be retried yet.
 
         A failure also delays the other calls of its `group`, until one of them succeeds.
         """
@@ -162,7 +162,7 @@ class Names:
         )
 
     def _wait(self, what: str, first: float, *, at_least: float = 0.0) -> None:
-        """Ask no more until a wait is over that doubles with each failure; `at_least`: UNIX seconds."""
+        """Make no such call until a wait is over that doubles with each failure; `at_least`: UNIX seconds."""
         before = self._memory.recall(_WAITS, [what]).get(what, "0 0")
         times = int(before.split(" ")[1])
         now = self._api.now()

@@ -95,7 +95,7 @@ class ApiCandidateRow(TypedDict):
 
 
 class CandidateRow(ApiCandidateRow, total=False):
-    """A candidate of either path; the name is in webhooks only."""
+    """A candidate from a webhook or the API; the name is only in webhooks."""
 
     name: str | None
 

@@ -90,7 +90,7 @@ def _optional(schema: type[VendorSchema]) -> fields.Nested:
 
 
 class QuestionSchema(VendorSchema):
-    """An essay question; only asked for with the option `essays`."""
+    """An essay question; only requested with the option `essays`."""
 
     questionType = Text()
     questionText = Text()
@@ -169,7 +169,7 @@ class CandidateSchema(VendorSchema):
 
 
 class NoticeSchema(VendorSchema):
-    """What every webhook has, and all that is loaded of a webhook without a result."""
+    """What every webhook has, and all that is loaded from a webhook without a result."""
 
     EVENT_TYPE = Text()
     invitation_key = Text(required=True)
@@ -179,7 +179,7 @@ class NoticeSchema(VendorSchema):
 
 
 class GradedSchema(NoticeSchema):
-    """The webhook with a result. Its own times are in GMT and count; those inside are in the account's time zone."""
+    """The webhook with a result. Its own times, in GMT, are used; those inside are in the account's time zone."""
 
     name = Text()
     assessmentId = Text()
@@ -199,8 +199,8 @@ class ScheduleSchema(VendorSchema):
 
 
 class AnswerSchema(VendorSchema):
-    """The envelope of every API answer. Nothing in it is parsed but the state: each row is loaded alone, so neither a
-    bad row nor a member that nobody asked for loses a page."""
+    """The envelope of every API answer. Only the state in it is parsed: each row is loaded separately, so neither a bad
+    row nor an unneeded member loses a page."""
 
     status = Text(required=True)
     error = fields.Raw(load_default=None, allow_none=True)

@@ -13,7 +13,7 @@ _DIGESTS = {"v1": "sha1", "v2": "sha256", "v3": "sha256"}
 
 
 def sign(method: str, url: str, params: Iterable[tuple[str, str]], *, private_key: str, version: str) -> str:
-    """`asgn` in plain base64; whoever sends it encodes it once, like every other parameter.
+    """`asgn` in plain base64; the sender encodes it once, like every other parameter.
 
     `url` without a query; `params` raw and without `asgn`. Values only, ascending by name, a line feed before each.
     """

@@ -66,7 +66,7 @@ class AttemptState:
 
 
 def fold(word: str | None) -> str:
-    """A word with one blank between parts, in lower case: the vendor's own pages differ in both."""
+    """A word in lower case with one blank between parts: the vendor's own pages differ in both."""
     return " ".join((word or "").split()).casefold()
 
 

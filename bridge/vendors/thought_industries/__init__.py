@@ -25,7 +25,7 @@ VENDOR = Vendor(
     secret_credential="webhook_secret",  # noqa: S106 - a name
     options={
         "dates": Option(
-            help="form of the dates we send, on which the vendor's pages differ; `sources test` says if it is wrong",
+            help="format of the dates we send, on which the vendor's pages differ; `sources test` reports a wrong one",
             default="iso",
             choices=("iso", "unix_ms"),
         ),
@@ -43,16 +43,16 @@ VENDOR = Vendor(
         identity="the attempt's own uuid",
         webhook_means="points to a user in a course",
         look_back="not limited; by creation",
-        quota="120 calls a minute (enterprise 600); the answers' headers rule",
+        quota="120 calls a minute (enterprise 600); the headers of the answers decide",
         documented=(
-            "attempts are selected by creation: late finishes and changed grades never come back by themselves",
+            "attempts are selected by creation: late finishes and changed grades are never listed again",
             "no webhook is about an attempt",
             "rows hold the whole course and user with personal and payment data",
-            "the list stands inside `data.AssessmentAttempts`",
+            "the list is inside `data.AssessmentAttempts`",
             "dates are ISO 8601 on one page, UNIX milliseconds on another",
         ),
         observed=(
-            "the list stands at the top level, and milliseconds are insisted on",
+            "the list is at the top level, and only milliseconds are accepted",
             "`passed` is false while an attempt is under way",
             "about 250 calls in 15 minutes were allowed to one tenant",
         ),
@@ -62,8 +62,8 @@ VENDOR = Vendor(
             "`course.completed` names `userId` and `courseId`, or it is ignored",
         ),
         ask=(
-            "Which address has the API of this tenant, and which form of dates does it take?",
-            "What does `data` of a `course.completed` webhook hold, and is the signature over the body as sent?",
+            "What is the address of this tenant's API, and which date format does it accept?",
+            "What does `data` of a `course.completed` webhook contain, and is the signature over the body as sent?",
             "What does `forgiven` mean for the result, and for how long may grades change?",
         ),
     ),
@@ -92,7 +92,7 @@ VENDOR = Vendor(
     expect=adapter.expect,
     reference_help={"user_id": "the user's uuid", "course_id": "the course's uuid"},
     probe=client.Client.probe,
-    # Only attempts that the rounds have stopped waiting for come here, a day old or older than the sweep: most of them
-    # were left for good.
+    # Only for attempts that the rounds no longer wait for, a day old or older than the sweep: most of them were
+    # abandoned.
     recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 86_400.0, 3 * 86_400.0),
 )

@@ -44,7 +44,7 @@ SCORED = frozenset({"quiz", "test", "highlightZoneQuiz"})
 LONGEST_SITTING = 86_400.0
 #: No watch is rechecked sooner: the rounds see younger attempts.
 FIRST_RECHECK_SECONDS = 3600.0
-#: Learners leave attempts and come back; after this nobody is expected to, seconds.
+#: Learners leave attempts and come back, but not after this long, seconds.
 OPEN_FOR_SECONDS = 90 * 86_400.0
 #: A webhook and its attempt may come in either order; an attempt that changed earlier than this is an older one.
 POINTER_TOLERANCE_SECONDS = 86_400
@@ -80,7 +80,7 @@ def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
-    """A pointer to the expected attempt. Raises `ValueError` for a reference without ids or to what is not read."""
+    """A pointer to the expected attempt. Raises `ValueError` for one without ids, or that the source does not read."""
     user, course = (reference.get(name, "").strip().lower() for name in ("user_id", "course_id"))
     missing = [name for name, text in (("user_id", user), ("course_id", course)) if not is_uuid(text)]
     if missing:
@@ -201,7 +201,8 @@ def _seconds(elapsed: Decimal | None) -> int | None:
 
 
 def _watch(row: AttemptRow, course: Mapping[str, str | None], now: float, options: Mapping[str, Any]) -> Watch | None:
-    """Open attempts until they close; finished ones only if the sweep, which goes by creation, ends too soon."""
+    """Watches open attempts until they close; finished ones only if the sweep, which goes by creation, ends too
+    soon."""
     created: datetime | None = row["createdAt"] or row["updatedAt"]
     user = (row["user"] or {}).get("id")
     if created is None:

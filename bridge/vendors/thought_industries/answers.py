@@ -24,7 +24,7 @@ class Listing:
 
 
 def read_listing(body: bytes, where: str) -> Listing:
-    """The page in an answer. Raises `VendorUnavailable` for anything else, which must not pass for an empty page."""
+    """The page in an answer. Raises `VendorUnavailable` for anything else: it must not pass as an empty page."""
     try:
         listing = load_listing(_unwrapped(parse_answer(body)))
         next_page = _next_page(listing["pageInfo"] or {}, listing["meta"] or {}, where)
@@ -58,7 +58,7 @@ def _unwrapped(document: Any) -> dict[str, Any]:
     inner = document if "assessmentAttempts" in document else _member(document, "data", "AssessmentAttempts")
     if not isinstance(inner, dict):
         raise Unreadable("data.AssessmentAttempts, assessmentAttempts: both are missing")
-    # `meta` may be beside the list or beside `data`; which is not documented.
+    # `meta` may be next to the list or next to `data`; it is not documented which.
     listing = {"meta": document.get("meta"), **inner}
     # Either may be anything while the other one says whether the list goes on.
     return {

@@ -24,13 +24,13 @@ PER_PAGE = 50
 _FILTER_TOLERANCE = 86_400.0
 #: How far in the future the window of the probe is, seconds.
 _FAR_FUTURE = 10 * 365 * 86_400.0
-#: Reason of a refusal that may be about one user or course alone.
+#: Reason of a refusal that may concern only one user or course.
 _NOT_ALLOWED = "not_allowed"
 _OTHER_DATES = {"iso": "unix_ms", "unix_ms": "iso"}
 
 
 class Client:
-    """The API of one tenant. Raises the vendor errors of `bridge.errors`; without addresses or keys in them."""
+    """The API of one tenant. Raises the vendor errors of `bridge.errors`, with no addresses or keys in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -104,7 +104,8 @@ class Client:
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The attempt of a watch, or all attempts of a user in a course that changed at `since` or later.
 
-        Raises `Unreadable` for a reference that names neither, `VendorFault` if only this user or course is refused.
+        Raises `Unreadable` for a reference that identifies neither, `VendorFault` if only this user or course is
+        refused.
         """
         try:
             return self._recheck(reference)
@@ -122,7 +123,7 @@ class Client:
         since = float(reference.get("since", 0))
         created = float(reference["created"]) if attempt and not user and "created" in reference else None
         if not (user and (course or attempt)) and created is None:
-            raise Unreadable("watch: names no attempt. Give user_id and course_id")
+            raise Unreadable("watch: identifies no attempt. Give user_id and course_id")
         rows, page = [], None
         while True:
             listing = self.attempts(start=created, until=created, user_id=user, course_id=course, cursor=page)
@@ -144,7 +145,7 @@ class Client:
     def probe(self) -> str:
         """Check the key, and that dates are understood: nothing can be created ten years from now.
 
-        Raises `VendorFault` if something was: then the filter is not understood, and every round would read everything.
+        Raises `VendorFault` if something was: the filter is not understood, and every round would read everything.
         """
         self.ping()
         later = self._calls.now() + _FAR_FUTURE
@@ -172,7 +173,7 @@ class Client:
             raise VendorRefused(f"{where}. Check api_key, and that it may read assessment attempts", reason=reason)
         if status in (400, 404, 410, 422) and any(name == "cursor" for name, _ in params):
             raise VendorFault(
-                f"{where}. The page cursor is refused, it may have expired: the next round starts at its first page",
+                f"{where}. The page cursor is refused and may have expired: the next round starts at its first page",
                 reason="bad_cursor",
             )
         if status in (400, 422) and params:

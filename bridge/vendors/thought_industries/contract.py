@@ -1,4 +1,4 @@
-"""What `tests/contract` must know of Thought Industries: how to make its simulator do things. Used by nothing else."""
+"""What `tests/contract` needs for Thought Industries: how to make its simulator do things. Used by nothing else."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Bench:
 
     secret = "bench-phrase"  # noqa: S105 - invented
 
-    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    #: Members of an expectation that a webhook, an operator and the vendor may spell differently.
     spellings = ("user_id", "course_id")
-    #: Rounds go back at least so far, seconds.
+    #: Rounds go back at least this far, seconds.
     visible_after = 60.0
-    #: Options of a source that reads a part of the tenant; `elsewhere` is outside of it.
+    #: Options of a source that reads part of the tenant; `elsewhere` is outside it.
     restricted: Mapping[str, Any] = {"course_ids": (COURSES[0][0], "5c5c5c5c-4444-4e55-8e6b-000000000009")}
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **behaviour: Any) -> None:
@@ -46,7 +46,7 @@ class Bench:
         return self.simulator.finish(at, started=began, test=_TEST, grade=70, graded=graded, course=0)
 
     def begin(self, stream: str, started: int) -> str:
-        """Somebody begins the same test and is not done yet."""
+        """Somebody begins the same test and has not finished yet."""
         return self.simulator.begin(started, test=_TEST)
 
     def complete(self, attempt_id: str, at: int) -> None:
@@ -70,7 +70,7 @@ class Bench:
         return self.simulator.finish(at, test=_TEST, grade=70, course=1)
 
     def spoil(self, attempt_id: str) -> None:
-        """From now on the API lists this attempt with times that are none."""
+        """From now on the API lists this attempt with invalid times."""
         self.simulator.attempt(attempt_id).odd_time = "soon"
 
     def hide(self, attempt_id: str) -> None:

@@ -32,7 +32,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> Cursor:
-        """The cursor in the text that `str` makes, in any version. Raises `VendorFault` for text that is none."""
+        """The cursor in a text made by `str`, by any version. Raises `VendorFault` for text that is not a cursor."""
         try:
             members = json.loads(text)
             cursor = cls(**{name: members[name] for name in cls.__slots__ if name in members})
@@ -50,7 +50,8 @@ class Cursor:
     def after(self, created: Sequence[float], still_open: Sequence[float], page: str | None) -> Cursor:
         """The cursor after a page: `created` of its rows and of the open ones, and the vendor's next cursor.
 
-        Without a next page, the next round starts at the oldest open attempt, or its finish would be missed.
+        Without a next page, the next round starts at the oldest open attempt, because otherwise its finish would be
+        missed.
         """
         newest = max((moment for moment in (self.newest, *created) if moment is not None), default=None)
         oldest = min((moment for moment in (self.oldest_open, *still_open) if moment is not None), default=None)
@@ -68,13 +69,13 @@ def start(moment: float, until: float | None = None) -> str:
 
 
 def rewind(cursor: str, overlap_seconds: float) -> str:
-    """The cursor of a new round: at least a minute back. It keeps the old start as `newest`, or rounds without rows
-    would move backwards."""
+    """The cursor of a new round: at least a minute back. It keeps the old start as `newest`, because otherwise rounds
+    without rows would move backwards."""
     reached = Cursor.read(cursor).start
     return str(Cursor(start=reached - max(overlap_seconds, MIN_OVERLAP_SECONDS), newest=reached))
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for: the start of its round, or during a round the newest row so far."""
+    """The UNIX seconds that a cursor represents: the start of its round, or during a round the newest row so far."""
     at = Cursor.read(cursor)
     return at.start if at.page is None or at.newest is None else at.newest

@@ -34,7 +34,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Key(TolerantField):
-    """An id as text: trimmed and in lower case, so that one id has one spelling."""
+    """An id as text, trimmed and in lower case, so that one id has one spelling."""
 
     @staticmethod
     def convert(value: Any) -> str | None:
@@ -123,7 +123,7 @@ class MetaSchema(VendorSchema):
 
 
 class ListingSchema(VendorSchema):
-    """What is inside the wrapper. Rows are not parsed: each is loaded alone, so a bad row loses no page."""
+    """What is inside the wrapper. Rows are not parsed: each is loaded separately, so a bad row loses no page."""
 
     pageInfo = _nested(PageInfoSchema)
     meta = _nested(MetaSchema)

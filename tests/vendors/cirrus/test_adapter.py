@@ -216,7 +216,7 @@ def test_a_later_attempt_of_one_schedule_has_its_number_and_counts_never_make_an
 def test_an_answer_about_somebody_else_is_kept_and_not_published(member, name):
     spelled = changed(**{member: f" {SHAPE_A[member].upper()} "})
     assert spelled.attempt_id == attempt_of().attempt_id.replace(SHAPE_A[member], SHAPE_A[member].upper())
-    with pytest.raises(Unreadable, match=f"names another {name}"):
+    with pytest.raises(Unreadable, match=f"its {name} is not the requested one"):
         changed(**{member: 17})
 
 

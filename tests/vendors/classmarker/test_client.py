@@ -284,7 +284,7 @@ def test_a_second_with_more_results_than_a_page_is_passed_and_reported():
     assert last in read
     assert len(read) == 4
     [problem] = problems
-    assert f"second {NOW - 100} " in problem
+    assert f"second {NOW - 100}, " in problem
 
 
 def rows(*finishes, more):
@@ -295,7 +295,7 @@ def rows(*finishes, more):
 def test_a_vendor_that_goes_in_circles_is_a_fault():
     with pytest.raises(VendorFault, match="asked for"):
         connect(Calls(None, rows(NOW - 500, NOW - 400, more=True))).page("links", str(NOW - 300))
-    with pytest.raises(VendorFault, match="none listed with a time"):
+    with pytest.raises(VendorFault, match="no listed row has a time"):
         connect(Calls(None, rows(more=True))).page("links", str(NOW - 300))
 
 

@@ -1,6 +1,6 @@
 """A faithful Cirrus for tests and demos: its API as a WSGI app, its webhook, its people who mark and publish.
 
-The bridge itself never needs it. It spells results and attempt ids with code of its own; `QUIRKS.md` has the facts
+The bridge itself never needs it. It spells results and attempt ids with its own code; `QUIRKS.md` has the facts
 behind each switch.
 """
 
@@ -50,14 +50,14 @@ class Simulator:
         behaviour: Behaviour = DOCUMENTED,
     ) -> None:
         self.token, self.base_path = token, base_path
-        #: What belongs into the configuration of a source.
+        #: What belongs in the configuration of a source.
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"token": token}
         self.options: Mapping[str, Any] = {"identity": "attempt" if behaviour.external_attempts else "pair"}
         self.quota_calls, self.quota_window, self.quota_resets_at = quota_calls, quota_window, quota_resets_at
         self.faults, self.behaviour = faults, behaviour
         #: "broken" makes every API call fail.
         self.api_fault: str | None = None
-        #: An inactive webhook sends nothing, and nothing later.
+        #: An inactive webhook sends nothing, not even later.
         self.active = True
         self.refused = 0
         self.lock = threading.RLock()
@@ -87,7 +87,7 @@ class Simulator:
             return sitting.attempt_id
 
     def no_show(self, schedule: str, candidate: str, *, at: float) -> str:
-        """A candidate does not come, and that is published; the id is one that must never be news."""
+        """A candidate does not come, and that is published; returns an id that must never become an event."""
         with self.lock:
             sitting = self._sit_down(schedule, candidate, at, "")
             self.publish(sitting.attempt_id, at=at)
@@ -118,7 +118,7 @@ class Simulator:
     # What markers, publishers and invigilators do -----------------------------------------------------------------
 
     def publish(self, attempt_id: str, *, at: float | None = None) -> None:
-        """A person publishes what the attempt is worth now. The webhook fires the first time and when that changed."""
+        """A person publishes the current result. The webhook fires the first time, and when the result has changed."""
         with self.lock:
             sitting = self.sittings[attempt_id]
             before, shown = sitting.visible(), sitting.shown
@@ -135,7 +135,7 @@ class Simulator:
             self.publish(attempt_id)
 
     def flag(self, attempt_id: str) -> None:
-        """A published result is flagged for remarking: its figures stay, under review."""
+        """A published result is flagged for re-marking: its figures stay, under review."""
         self._review(attempt_id, "FLAGGED_FOR_REMARKING")
 
     def remark(self, attempt_id: str) -> None:
@@ -153,7 +153,7 @@ class Simulator:
                     self.publish(sitting.attempt_id)
 
     def void(self, attempt_id: str, *, by: str = "publisher", published: bool = True) -> None:
-        """The attempt does not count any more; to be seen once somebody publishes that."""
+        """The attempt no longer counts; that is visible once somebody publishes it."""
         if by not in VOIDED_BY:
             raise ValueError(f"{by} cannot void. Known: {', '.join(VOIDED_BY)}")
         with self.lock:
@@ -187,7 +187,7 @@ class Simulator:
     # What can be asked of it --------------------------------------------------------------------------------------
 
     def of(self, candidate: str | None, schedule: str | None = None, attempt: str | None = None) -> list[Sitting]:
-        """The attempts that fit everything given; without a candidate, those with that id of their own."""
+        """The attempts that match everything given; without a candidate, those with that AttemptExtId."""
         with self.lock:
             rows = self.sittings.values() if candidate is None else self._by_candidate.get(candidate, ())
             return [
@@ -239,14 +239,14 @@ class Simulator:
             body = webhook_body(self.sittings[attempt_id], self.behaviour.template)
             return json.dumps(body, ensure_ascii=False).encode(), {"Content-Type": "application/json"}
 
-    # Life by itself, and webhooks ---------------------------------------------------------------------------------
+    # What happens on its own, and webhooks ------------------------------------------------------------------------
 
     def sit(self, now: float, *, candidate: int) -> str:
-        """One candidate hands an attempt in at `now`; marking and what may follow is done by `tick` when it is due."""
+        """One candidate hands an attempt in at `now`; `tick` does the marking and what may follow when it is due."""
         return self._lifecycle.sit(now, candidate)
 
     def tick(self, now: float) -> None:
-        """Everything that people do until `now`."""
+        """Do everything that people do by `now`."""
         self._lifecycle.tick(now)
 
     def idle(self) -> bool:
@@ -258,7 +258,7 @@ class Simulator:
         self.outbox.start(url)
 
     def stop(self) -> None:
-        """Stop sending webhooks; unsent ones stay in hand."""
+        """Stop sending webhooks; unsent ones are kept."""
         self.outbox.stop()
 
     def webhooks_pending(self) -> int:
@@ -269,7 +269,7 @@ class Simulator:
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
     """An environment for a demo in which everything happens `scale` times quicker.
 
-    A rescoring may come days after the last recheck of a result, and no demo lasts so long: here nobody rescores.
+    A rescoring may come days after the last recheck of a result, and no demo lasts that long: here nobody rescores.
     """
     behaviour = Behaviour(
         retry_unit=1 / scale,

@@ -87,7 +87,7 @@ def _results(simulator: Simulator) -> Response:
         return _answer({"Message": "Missing parameter: CandidateExtId"}, 400)
     with simulator.lock:
         sittings = simulator.of(candidate, schedule, attempt)
-        # A no-show is there only once it was published; of others a trait decides.
+        # A no-show is listed only once it is published; for others the behaviour decides.
         open_too = simulator.behaviour.show_unpublished
         rows = [
             sitting for sitting in sittings if sitting.shown is not None or (open_too and sitting.handed_in is not None)
@@ -99,7 +99,7 @@ def _results(simulator: Simulator) -> Response:
         elif attempt is None and schedule is None:
             document = [shape_b(sitting) for sitting in rows]
         else:
-            # Which of several attempts is answered is not known; the one that was handed in last.
+            # It is not known which of several attempts the vendor returns; here it is the one handed in last.
             last = max(rows, key=lambda sitting: sitting.number)
             document = shape_b(last) if last.handed_in is None else _with_counts(simulator, last)
     document = _retyped(document, simulator.behaviour.types)
@@ -117,7 +117,7 @@ def _with_counts(simulator: Simulator, sitting: Any) -> dict[str, Any]:
 
 
 def _retyped(value: Any, types: str) -> Any:
-    """The same document with every number as text, or every number in text as a number."""
+    """The same document with every number as text, or every numeric text as a number."""
     if isinstance(value, dict):
         return {name: _retyped(member, types) for name, member in value.items()}
     if isinstance(value, list):

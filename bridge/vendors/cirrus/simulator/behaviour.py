@@ -11,15 +11,15 @@ __all__ = ["DOCUMENTED", "Behaviour", "Plan"]
 class Behaviour:
     """How the vendor behaves where its pages leave room.
 
-    `external_attempts`: every attempt has an id of the caller's own. `template`: body of the webhook, one of
+    `external_attempts`: every attempt has an id set by the caller. `template`: body of the webhook, one of
     `sittings.TEMPLATES`. `show_unpublished`: results without a publication are listed, `Published` null.
-    `attempt_in_shape_a`: what an answer by `AttemptExtId` looks like. `types`: documented, text or numbers.
-    `nothing`: the answer for no result: 400, 404, list, empty or message. `auto_publish`: nobody assesses, results are
-    there after hand-in. `published_moves`: a changed result has a new time of publication. `announce_remarking`: the
-    webhook also fires when a result is flagged. `quota_refusal`: the HTTP code over the quota. `retry_unit`: seconds
-    that a unit of the retry formula stands for; `first_is_try`: the first delivery is one of the ten. `marking`,
-    `changing`: least and most seconds until a person publishes, and until a person changes what is published.
-    `rescored`: share of results after which a person scores the whole schedule anew.
+    `attempt_in_shape_a`: what an answer by `AttemptExtId` looks like. `types`: documented, text or numbers. `nothing`:
+    the answer for no result: 400, 404, list, empty or message. `auto_publish`: nobody assesses, results are there after
+    hand-in. `published_moves`: a changed result has a new time of publication. `announce_remarking`: the webhook also
+    fires when a result is flagged. `quota_refusal`: the HTTP status over the quota. `retry_unit`: seconds that a unit
+    of the retry formula stands for; `first_is_try`: the first delivery is one of the ten. `marking`, `changing`:
+    minimum and maximum seconds until a person publishes, and until a person changes what is published. `rescored`:
+    share of results after which a person rescores the whole schedule.
     """
 
     external_attempts: bool = False

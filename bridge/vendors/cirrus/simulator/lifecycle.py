@@ -1,4 +1,4 @@
-"""What happens at a simulated Cirrus by itself: candidates sit, persons mark, publish, mark again, rescore and void."""
+"""What happens on its own at a simulated Cirrus: candidates sit; people mark, publish, mark again, rescore and void."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SCHEDULES = ("SPRING-07", "SPRING-09", "AUTUMN 1/2")
 _SHORTEST, _LONGEST = 1200, 7200
 #: Shares of what happens to a published result: flagged, marked again and published; or voided.
 _REMARKED, _VOIDED = 0.10, 0.05
-#: Of so many who come, one does not.
+#: One candidate in this many does not come.
 _ABSENT = 0.04
 
 
 class Lifecycle:
-    """A heap of what is due. Every step draws as many numbers whatever comes of it, so that lives stay comparable."""
+    """A heap of what is due. Every step draws the same number of random values, so that runs stay comparable."""
 
     def __init__(self, simulator: Simulator, rng: Random) -> None:
         self._simulator = simulator
@@ -50,7 +50,7 @@ class Lifecycle:
         return attempt_id
 
     def tick(self, now: float) -> None:
-        """Everything that is due until `now`, in order."""
+        """Do everything that is due by `now`, in order."""
         while self._due and self._due[0][0] <= now:
             moment, _, act = heapq.heappop(self._due)
             act(moment)

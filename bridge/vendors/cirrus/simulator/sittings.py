@@ -1,6 +1,6 @@
 """What the simulated Cirrus stores per attempt, and how it prints that in webhooks and in its two shapes of a result.
 
-Written from the vendor's pages alone: nothing is shared with the adapter, so that both cannot be wrong alike.
+Written only from the vendor's pages: nothing is shared with the adapter, so that both cannot be wrong in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LAST = ("Brandt", "Prado", "O'Neill", "van Dijk", "Żak")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the API tells of an attempt: a result as it was when somebody published it. `published`: UNIX seconds."""
+    """What the API shows of an attempt: its result as it was when somebody published it. `published`: UNIX seconds."""
 
     score: float
     published: float
@@ -48,7 +48,7 @@ class Sitting:
     score: float = 0.0
     voided: bool = False
     shown: Shown | None = None
-    #: Whether the id of the attempt is the caller's own, instead of schedule and candidate.
+    #: Whether the attempt has an id set by the caller, instead of schedule and candidate.
     external: bool = False
     #: Every distinct result that was to be seen.
     versions: list[tuple[Any, ...]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Sitting:
         return 0.0 if self.shown is None else round(100 * self.shown.score / ASSESSMENTS[self.assessment][0], 2)
 
     def visible(self) -> tuple[Any, ...]:
-        """What a version is made of: publishing the same again is not a new one."""
+        """What makes a version: publishing the same again is not a new one."""
         if self.shown is None:
             return ()
         return (self.shown.voided,) if self.shown.voided else (self.shown.score, self.shown.publish_status)
@@ -92,7 +92,7 @@ def person(candidate: str) -> dict[str, str]:
 
 
 def shape_a(sitting: Sitting, *, in_schedule: int, of_assessment: int) -> dict[str, Any]:
-    """A result as it is answered when asked for with its schedule. The counts are running totals."""
+    """A result as it is answered when requested with its schedule. The counts are running totals."""
     return {
         "CandidateExtId": sitting.candidate,
         **_common(sitting, text=False),
@@ -108,7 +108,7 @@ def shape_a(sitting: Sitting, *, in_schedule: int, of_assessment: int) -> dict[s
 
 
 def shape_b(sitting: Sitting) -> dict[str, Any]:
-    """A result as it is answered without a schedule: other names, no status; also the form of every no-show."""
+    """A result as it is answered without a schedule: other names, no status; every no-show has this form too."""
     present = sitting.handed_in is not None
     row = {
         "CandidateNumber": sitting.candidate,

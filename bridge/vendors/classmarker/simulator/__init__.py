@@ -1,6 +1,6 @@
 """A faithful ClassMarker for tests and demos: its API as a WSGI app, its webhooks, its faults.
 
-The bridge itself never needs it. It checks signatures and builds attempt ids with code of its own; `QUIRKS.md` has the
+The bridge itself never needs it. It checks signatures and builds attempt ids with its own code; `QUIRKS.md` has the
 facts behind each switch.
 """
 
@@ -34,10 +34,10 @@ class Behaviour:
     """How the vendor behaves where its pages leave room, or changed over the years.
 
     `digest`: sha256 or md5 of the API signature. `shape`: one of `sittings.SHAPES`. `inclusive`: "finished after" means
-    "at or after". `next_below`: `next_finished_after_timestamp` lies below the newest row. `lag`: seconds until a
-    finished result is listed. `retry_schedule`: seconds between tries of a webhook.
-    `graded_after`, `again_after`: seconds from a sitting to its grade, and to sitting again after an administrator
-    opened the test anew, which happens to a share of `again_share`.
+    "at or after". `next_below`: `next_finished_after_timestamp` is below the newest row. `lag`: seconds until a
+    finished result is listed. `retry_schedule`: seconds between tries of a webhook. `graded_after`, `again_after`:
+    seconds from a sitting to its grade, and to another finish after an administrator re-opened the test, which happens
+    to a share of `again_share`.
     """
 
     digest: str = "sha256"
@@ -109,7 +109,7 @@ class Simulator:
     # What candidates and administrators do ------------------------------------------------------------------------
 
     def finish(self, **fields: Any) -> str:
-        """Somebody finishes a test: fields of `Sitting`, what is not given is invented. Returns the attempt's id."""
+        """Somebody finishes a test: fields of `Sitting`; the rest is invented. Returns the attempt's id."""
         with self.lock:
             finished = int(fields.get("time_finished", self.now()))
             channel = fields.get("channel") or self._rng.choice(("group", "link"))
@@ -182,7 +182,7 @@ class Simulator:
             return attempt_id
 
     def tick(self, now: float) -> None:
-        """Everything that was due until `now`."""
+        """Do everything that was due by `now`."""
         with self.lock:
             while self._to_come and self._to_come[0][0] <= now:
                 _, attempt_id, what = heappop(self._to_come)
@@ -192,7 +192,7 @@ class Simulator:
                     self.reopen(attempt_id, time_finished=now)
 
     def idle(self) -> bool:
-        """Nothing is to follow, and no webhook waits."""
+        """Whether nothing is due later, and no webhook waits."""
         with self.lock:
             return not self._to_come and not self.webhooks_pending()
 
@@ -262,7 +262,7 @@ class Simulator:
         self.outbox.start(url)
 
     def stop(self) -> None:
-        """Stop sending webhooks; unsent ones stay in hand."""
+        """Stop sending webhooks; unsent ones are kept."""
         self.outbox.stop()
 
     def webhooks_pending(self) -> int:

@@ -208,7 +208,7 @@ def _access_list(simulator: Simulator, list_id: int) -> dict[str, Any]:
 
 
 def _xml(value: Any, name: str = "") -> str:
-    """XML as the vendor prints it: false is an empty element, and a duration has a stray quote in front."""
+    """XML as the vendor prints it: false is an empty element, and a duration starts with a stray quote."""
     if isinstance(value, dict):
         return "".join(f"<{key}>{_xml(member, key)}</{key}>" for key, member in value.items())
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """What the simulated ClassMarker stores per sitting, and how it prints that in webhooks and in poll rows.
 
-Written from the vendor's pages alone: nothing is shared with the adapter, so that both cannot be wrong alike.
+Written only from the vendor's pages: nothing is shared with the adapter, so that both cannot be wrong in the same way.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Test:
     __test__ = False  # pytest would take the name for a class of tests
 
 
-#: Every test is given in groups and behind links, so that a test id alone names no channel.
+#: Every test is given in groups and behind links, so that a test id alone does not identify a channel.
 CATALOGUE = (
     Test(id=90011, name="Forklift basics", points=6, pass_mark=70),
     Test(id=90012, name="Product quiz", points=2),

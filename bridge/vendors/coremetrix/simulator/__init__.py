@@ -1,6 +1,6 @@
 """A faithful Coremetrix for tests and demos: its report API as a WSGI app, the life of attempts, unsigned webhooks.
 
-The bridge itself never needs it. It spells ids and times with code of its own; `QUIRKS.md` has the facts behind each
+The bridge itself never needs it. It spells ids and times with its own code; `QUIRKS.md` has the facts behind each
 switch.
 """
 
@@ -120,7 +120,7 @@ class Simulator:
             self._announce(attempt, "attempt_profiled")
 
     def rescore(self, attempt_id: str) -> None:
-        """Every model thinks again; whether the vendor ever does that is not said, so it sends nothing."""
+        """Every model scores again; the vendor does not say whether that ever happens, so nothing is sent."""
         with self.lock:
             attempt = self._attempts[attempt_id]
             attempt.scores = {model: value + 1.5 for model, value in attempt.scores.items()}
@@ -197,7 +197,7 @@ class Simulator:
                 heapq.heappop(self._scheduled)[2]()
 
     def idle(self) -> bool:
-        """Nothing is to follow, and no webhook waits."""
+        """Whether nothing is due later, and no webhook waits."""
         with self.lock:
             return not self._scheduled and not self.webhooks_pending()
 
@@ -221,7 +221,7 @@ class Simulator:
             }
 
     def expectations(self) -> list[Mapping[str, str]]:
-        """None: the report API lists everything."""
+        """Empty: the report API lists everything."""
         return []
 
     def counts(self) -> dict[str, int]:
@@ -257,7 +257,7 @@ class Simulator:
         self.outbox.start(url)
 
     def stop(self) -> None:
-        """Stop sending webhooks; unsent ones stay in hand."""
+        """Stop sending webhooks; unsent ones are kept."""
         self.outbox.stop()
 
     def webhooks_pending(self) -> int:

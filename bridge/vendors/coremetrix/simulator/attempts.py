@@ -1,6 +1,6 @@
 """What the simulated Coremetrix keeps of an attempt, and how it prints that in answers and webhooks.
 
-Written from the vendor's pages alone: nothing is shared with the adapter, so that both cannot be wrong alike.
+Written only from the vendor's pages: nothing is shared with the adapter, so that both cannot be wrong in the same way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Quiz:
     landing: bool = False
 
 
-#: A name with a leading blank, as in a sample of the vendor; one model, two models, none.
+#: One name has a leading blank, as in a sample of the vendor; one model, two models, none.
 QUIZZES = (
     Quiz(id="2f1d3c50-0000-4000-8000-0000000000aa", slug="sandbox", name=" sandbox", models=("sandbox",), landing=True),
     Quiz(id="2f1d3c50-0000-4000-8000-0000000000ab", slug="starter", name="Starter", models=("risk", "thin-file")),

@@ -1,6 +1,6 @@
 """A faithful Mettl for tests and demos: its API as a WSGI app, its webhooks, the life of an attempt, its faults.
 
-The bridge itself never needs it. It checks signatures and builds attempt ids with code of its own; `QUIRKS.md` has the
+The bridge itself never needs it. It checks signatures and builds attempt ids with its own code; `QUIRKS.md` has the
 facts behind each switch.
 """
 
@@ -41,8 +41,8 @@ TODAY = Behaviour()
 class Simulator:
     """One simulated Mettl account. Thread-safe; all randomness comes from `seed`, all time from `clock`.
 
-    `quota_calls` in every `quota_window` seconds (sliding). `wsgi` serves the API; `base_url`: under which address its
-    clients see it, None: as the call says. `schedules`, `tests`: what the account has. Attempts are named by id; a
+    `quota_calls` in every `quota_window` seconds (sliding). `wsgi` serves the API; `base_url`: the address under which
+    its clients see it; None: that of the call. `schedules`, `tests`: what the account has. Attempts are named by id; a
     second sitting after a deletion ends in `:2`.
     """
 
@@ -118,7 +118,7 @@ class Simulator:
             return attempt_id
 
     def start(self, attempt_id: str, at: float | None = None) -> None:
-        """The test begins, or goes on after a resume."""
+        """The test begins, or continues after a resume."""
         with self.lock:
             sitting = self._sittings[attempt_id]
             sitting.started = sitting.started or int(self.now() if at is None else at)
@@ -147,13 +147,13 @@ class Simulator:
                 self._announce(attempt_id, "gradedAssessment")
 
     def allow_resume(self, attempt_id: str) -> None:
-        """An administrator lets the candidate go on with an expired test."""
+        """An administrator lets the candidate continue an expired test."""
         with self.lock:
             self._sittings[attempt_id].state = "resume_allowed"
             self._announce(attempt_id, "UNKNOWN_PLACEHOLDER")
 
     def set_state(self, attempt_id: str, state: str) -> None:
-        """Any other change that no webhook tells: blocked, access expired, waiting for permission."""
+        """Any other change that no webhook announces: blocked, access expired, waiting for permission."""
         self._sittings[attempt_id].state = state
 
     def delete(self, attempt_id: str) -> None:
@@ -200,17 +200,17 @@ class Simulator:
             return self._candidates.sit(now, candidate)
 
     def tick(self, now: float) -> None:
-        """Everything that was planned until `now` (UNIX seconds)."""
+        """Do everything that was planned by `now` (UNIX seconds)."""
         with self.lock:
             self._candidates.tick(now)
 
     def idle(self) -> bool:
-        """Nothing is planned, and no webhook waits."""
+        """Whether nothing is planned, and no webhook waits."""
         with self.lock:
             return not self._candidates.planned and not self.webhooks_pending()
 
     def expectations(self) -> list[Mapping[str, str]]:
-        """What a person would have to register to be watched: nothing, the list shows every candidate."""
+        """The references that operators would register: none, because the list shows every candidate."""
         return []
 
     # What can be asked of it --------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ class Simulator:
         self.outbox.start(url)
 
     def stop(self) -> None:
-        """Stop sending webhooks; unsent ones stay in hand."""
+        """Stop sending webhooks; unsent ones are kept."""
         self.outbox.stop()
 
     def webhooks_pending(self) -> int:
@@ -276,8 +276,8 @@ class Simulator:
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
     """An account for a demo in which everything happens `scale` times quicker.
 
-    Tests that expire and marks that change are for real time only: where such a webhook is lost, the bridge finds the
-    change within a day, and no demo lasts so long.
+    Tests that expire and marks that change are for real time only: if such a webhook is lost, the bridge finds the
+    change within a day, and no demo lasts that long.
     """
     rare = 0.1 if scale == 1 else 0.0
     behaviour = Behaviour(

@@ -23,7 +23,7 @@ __all__ = ["create_api", "signature"]
 
 _One = TypeVar("_One")
 _DAY = 86_400
-#: Code -> HTTP status, where the vendor is switched to tell errors by status as well.
+#: Code -> HTTP status, if the vendor is set to report errors by status as well.
 _HTTP = {"E400": 400, "E401": 401, "E403": 403, "E404": 404, "E405": 405, "E422": 422, "E503": 503, "E509": 429}
 _HTTP["E504"] = 422
 
@@ -191,7 +191,7 @@ def _listed(simulator: Simulator, schedule: Schedule) -> list[Sitting]:
 
 
 def _by_start(rows: list[Sitting], *, descending: bool, unstarted_first: bool) -> list[Sitting]:
-    """Where those without a start stand is not documented."""
+    """It is not documented where candidates without a start are listed."""
     begun = sorted(
         (sitting for sitting in rows if sitting.started), key=lambda sitting: sitting.started, reverse=descending
     )
@@ -231,7 +231,7 @@ def _paged(
 
 
 def _address(**changes: int) -> str:
-    """Another page's address, with the parameters of this one, and without the ones that prove who asks."""
+    """Another page's address, with the parameters of this one, but without those that authenticate the caller."""
     kept = {name: value for name, value in request.args.items() if name not in ("ak", "ts", "asgn")}
     return f"{request.base_url}?{urlencode({**kept, **{name: str(value) for name, value in changes.items()}})}"
 

@@ -13,8 +13,8 @@ __all__ = ["Behaviour"]
 class Behaviour:
     """Switches of one account.
 
-    `page_size`: most rows a page has, whatever is asked for. `unstarted_first`: candidates without a start stand in
-    front. `alone`: one candidate comes as an object, not in a list. `capitals`: SUCCESS or Success. `http_errors`:
+    `page_size`: maximum rows in a page, whatever is requested. `unstarted_first`: candidates without a start come
+    first. `alone`: one candidate comes as an object, not in a list. `capitals`: SUCCESS or Success. `http_errors`:
     errors by HTTP status as well. `send_after_grading`: graded is sent again when marks change. `processing`,
     `hand_grading`: seconds until a result without and with essays. `resume_share`, `regrade_share`: of those who `sit`,
     0-1. `retry_schedule`: seconds between tries of a webhook.

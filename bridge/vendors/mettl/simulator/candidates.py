@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates"]
 
-#: Seconds from an expired test to the administrator's leave to resume, to going on, and to finishing.
+#: Seconds from an expired test to the administrator's permission to resume, to resuming, and to finishing.
 _RESUME_AFTER, _GO_ON_AFTER, _FINISH_AFTER = 60.0, 60.0, 120.0
 _NEW_MARKS_AFTER = 3600.0
 
@@ -50,7 +50,7 @@ class Candidates:
         return attempt_id
 
     def tick(self, now: float) -> None:
-        """Everything that was planned until `now`."""
+        """Do everything that was planned by `now`."""
         while self.planned and self.planned[0][0] <= now:
             due, _, what, attempt_id = heapq.heappop(self.planned)
             self._do(due, what, attempt_id)

@@ -1,6 +1,6 @@
 """What the simulated Mettl stores per sitting, and how it prints that in webhooks and in rows of its API.
 
-Written from the vendor's pages alone: nothing is shared with the adapter, so that both cannot be wrong alike.
+Written only from the vendor's pages: nothing is shared with the adapter, so that both cannot be wrong in the same way.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How values are printed. `text`: numbers as text, here and there. `reports`: the API tells report links, as older
-    answers did. `camel`: the graded webhook says `assessmentId`."""
+    """How values are printed. `text`: numbers as text, here and there. `reports`: the API has report links, as older
+    answers did. `camel`: the graded webhook has `assessmentId`."""
 
     text: bool = False
     reports: bool = False
@@ -42,7 +42,7 @@ USUAL = Style()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
-    """A test of the simulated account. `marks`: most that can be scored; `essay`: graded by a person."""
+    """A test of the simulated account. `marks`: the highest possible score; `essay`: graded by a person."""
 
     id: int
     name: str
@@ -70,7 +70,7 @@ SCHEDULES = (
     Schedule(access_key="q3r8t1v5bb", name="Data Handling - April", test=TESTS[0]),
     Schedule(access_key="w6y4z2n7cc", name="Written Case - intake", test=TESTS[1]),
 )
-#: How a sitting may stand -> overallStatus, detailedStatus, completionMode; spelled as on the vendor's page.
+#: State of a sitting -> overallStatus, detailedStatus, completionMode; spelled as on the vendor's page.
 ENDINGS: dict[str, tuple[str, str, str | None]] = {
     "mapped": ("Yet to start", "Mapped", None),
     "invited": ("Yet to Start", "Invited", None),
@@ -88,7 +88,7 @@ ENDINGS: dict[str, tuple[str, str, str | None]] = {
 }
 _NOT_STARTED = frozenset({"mapped", "invited", "access_expired", "blocked"})
 _RUNNING = frozenset({"in_progress", "awaiting_permission", "resume_allowed"})
-#: Words of `status` that the vendor documents; what stands there for the rest is invented.
+#: Values of `status` that the vendor documents; those for the rest are invented.
 _UNDOCUMENTED = {"access_expired": "Expired", "blocked": "Blocked", "resume_allowed": "InProgress"}
 _FIRST = ("Asha", "Béla", "Chi", "Dora", "Eike", "Farid", "Grá", "Hana", "Ines", "Jörg")
 _LAST = ("Rao", "Kis", "Obi", "Núñez", "Li", "van Dijk", "O'Neill", "Żak")
@@ -208,7 +208,7 @@ def _graded(sitting: Sitting, style: Style) -> dict[str, Any]:
 def _test_status(
     sitting: Sitting, style: Style, *, zone: str, recommendation: bool, essays: bool, moved: bool = False
 ) -> dict[str, Any]:
-    """`moved`: the category of performance stands inside the result, as in webhooks."""
+    """`moved`: the performance category is inside the result, as in webhooks."""
     overall, detailed, mode = ENDINGS[sitting.state]
     status: dict[str, Any] = {"status": sitting.status, "overallStatus": overall, "detailedStatus": detailed}
     if sitting.started:
@@ -218,7 +218,7 @@ def _test_status(
     if sitting.ended:
         status["endTime"] = _moment(sitting.ended, zone)
     if not sitting.graded:
-        # Only the candidate who pressed Finish has no mode before there is a result.
+        # Only a candidate who pressed Finish has no mode before there is a result.
         return status if sitting.state == "finished" or mode is None else status | {"completionMode": mode}
     category = {"performanceCategory": "Good", "performanceCategoryVersion": 1}
     result = _result(sitting, style, recommendation=recommendation, essays=essays, webhook=moved)
@@ -257,7 +257,7 @@ def _result(sitting: Sitting, style: Style, *, recommendation: bool, essays: boo
 
 
 def _counts(sitting: Sitting, *, whole: bool = False) -> dict[str, Any]:
-    """Floats above, integers at the levels of difficulty."""
+    """Floats at the top, integers in the levels of difficulty."""
     kind = int if whole else float
     total = int(sitting.schedule.test.marks)
     return {

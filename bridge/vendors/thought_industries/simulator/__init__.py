@@ -1,6 +1,6 @@
 """A faithful Thought Industries for tests and demos: its API as a WSGI app, its webhooks, its faults.
 
-The bridge itself never needs it. It signs and spells with code of its own; `QUIRKS.md` has the facts behind each
+The bridge itself never needs it. It signs and spells with its own code; `QUIRKS.md` has the facts behind each
 switch.
 """
 
@@ -27,7 +27,7 @@ from bridge.vendors.thought_industries.simulator.rows import TESTS, Attempt, Tes
 
 __all__ = ["Attempt", "Behaviour", "ExpectedAttempt", "Faults", "Simulator", "Test", "sandbox"]
 
-#: The clock of the vendor's database moves at least so far between two changes of one row, seconds.
+#: The clock of the vendor's database advances at least this far between two changes of one row, seconds.
 _TICK = 0.02
 
 
@@ -79,7 +79,7 @@ class Simulator:
     # What learners and graders do ---------------------------------------------------------------------------------
 
     def begin(self, at: float | None = None, **fields: Any) -> str:
-        """Somebody opens a test: fields of `Attempt`, what is not given is invented. Returns the attempt's id."""
+        """Somebody opens a test: fields of `Attempt`; the rest is invented. Returns the attempt's id."""
         with self.lock:
             moment = self.now() if at is None else float(at)
             attempt = Attempt(
@@ -139,7 +139,7 @@ class Simulator:
             self._change(attempt, at)
 
     def forgive(self, attempt_id: str, at: float | None = None) -> None:
-        """An administrator forgives the attempt, whatever that means."""
+        """An administrator forgives the attempt; the vendor does not explain what that means."""
         with self.lock:
             self._attempts[attempt_id].forgiven = True
             self._change(self._attempts[attempt_id], at)
@@ -150,20 +150,20 @@ class Simulator:
         return self.finish(at, person=first.person, course=first.course, test=first.test)
 
     def side_attempt(self, attempt_id: str) -> str:
-        """The learner skipped questions and answers them now: a second attempt, until it is folded in."""
+        """The learner skipped questions and answers them now: a second attempt, until it is merged."""
         first = self._attempts[attempt_id]
         return self.begin(person=first.person, course=first.course, test=first.test)
 
     def fold(self, side_id: str, attempt_id: str, grade: int) -> None:
-        """The side attempt is gone, the finished one has changed."""
+        """The side attempt is gone, and the finished one has changed."""
         with self.lock:
             self._attempts[side_id].hidden = True
             self.grade(attempt_id, grade)
 
-    # The neutral face of every simulator --------------------------------------------------------------------------
+    # What demos and simulations use -------------------------------------------------------------------------------
 
     def sit(self, now: float, *, candidate: int) -> str:
-        """One candidate sits and finishes one test now; what a person does about it later is done by `tick`."""
+        """One candidate sits and finishes one test now; `tick` does what people do about it later."""
         with self.lock:
             test, behaviour = self._rng.choice(TESTS), self.behaviour
             graded = not (test.by_hand and self._rng.random() < 0.7)
@@ -184,12 +184,12 @@ class Simulator:
                 self.grade(attempt_id, at=due)
 
     def idle(self) -> bool:
-        """Nothing is scheduled, and no webhook is left to send."""
+        """Whether nothing is due later, and no webhook is left to send."""
         with self.lock:
             return not self._to_grade and not self.outbox.pending()
 
     def expectations(self) -> list[Mapping[str, str]]:
-        """What a person would have to watch: nothing, polling finds everything."""
+        """The references that operators would register: none, because polling finds everything."""
         return []
 
     def expected(self) -> dict[str, ExpectedAttempt]:
@@ -215,11 +215,11 @@ class Simulator:
     # Webhooks and rows --------------------------------------------------------------------------------------------
 
     def start_webhooks(self, url: str) -> None:
-        """Begin sending; saving the address at this vendor sends nothing by itself."""
+        """Begin sending; saving the address does not trigger a webhook at this vendor."""
         self.outbox.start(url)
 
     def stop(self) -> None:
-        """Stop sending webhooks; unsent ones stay in hand."""
+        """Stop sending webhooks; unsent ones are kept."""
         self.outbox.stop()
 
     def webhooks_pending(self) -> int:
@@ -273,8 +273,8 @@ class Simulator:
 
 
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
-    """A tenant in which everything happens `scale` times quicker. In a demo no grade is changed later: the bridge
-    looks for that every six hours only."""
+    """A tenant in which everything happens `scale` times quicker. In a demo no grade is changed later: the bridge looks
+    for such changes only every six hours."""
     if scale == 1:
         return Simulator(seed, clock, faults=faults)
     quick = Behaviour(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, regraded_share=0.0)

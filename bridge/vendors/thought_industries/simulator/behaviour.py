@@ -11,9 +11,9 @@ __all__ = ["AS_DOCUMENTED", "Behaviour"]
 class Behaviour:
     """How the vendor behaves where its pages leave room or contradict each other.
 
-    `wrapped`: the list stands inside `data.AssessmentAttempts`. `meta`: paging is told by `meta.nextCursor`. `dates`:
-    iso or unix_ms; `overlooks_dates`: the other form is not an error. `names_ids`: webhooks name user and course.
-    `reserialised`: the signature is over another print of the body. `lag`: seconds until a new row is listed.
+    `wrapped`: the list is inside `data.AssessmentAttempts`. `meta`: the next page is in `meta.nextCursor`. `dates`: iso
+    or unix_ms; `overlooks_dates`: the other form is not an error. `names_ids`: webhooks name user and course.
+    `reserialised`: the signature is over the body serialised again. `lag`: seconds until a new row is listed.
     `full_rows`, `sparse`, `as_text`: as in `rows.row`. `retry_schedule`: seconds between tries of a webhook.
     `graded_after`, `regraded_after`: seconds after `sit` until a person grades, or changes a grade, which happens to a
     share of `regraded_share`.

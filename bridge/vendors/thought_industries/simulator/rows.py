@@ -1,6 +1,6 @@
 """What the simulated Thought Industries stores per attempt, and how it prints that as a row of the list.
 
-Written from the vendor's pages alone: nothing is shared with the adapter, so that both cannot be wrong alike.
+Written only from the vendor's pages: nothing is shared with the adapter, so that both cannot be wrong in the same way.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ COURSES = (
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One attempt. Times are UNIX seconds; `hidden`: not listed, as a side attempt that was folded into another
-    one. `odd_time`: listed in place of creation and change."""
+    """One attempt. Times are UNIX seconds; `hidden`: not listed, like a side attempt that was merged into another one.
+    `odd_time`: listed in place of creation and change."""
 
     id: str
     person: int
@@ -102,8 +102,8 @@ class Attempt:
 
 
 def row(attempt: Attempt, *, full: bool, sparse: bool, as_text: bool) -> dict[str, Any]:
-    """A row of the list. `full`: with all of course, user, topic and questions; `sparse`: null wherever null may stand;
-    `as_text`: numbers and booleans as text, as older integrations print them."""
+    """A row of the list. `full`: with all of course, user, topic and questions; `sparse`: null wherever null is
+    allowed; `as_text`: numbers and booleans as text, as older integrations print them."""
     test, course_title = attempt.test, COURSES[attempt.course][1]
     topic_id = str(UUID(int=0x6E6E6E6E_6666_4E55_8E6B_000000000000 + TESTS.index(test)))
     first, last = _FIRST[attempt.person % 10], _LAST[attempt.person // 10 % 10]
