@@ -1,8 +1,8 @@
-"""A chat: prints the messages of `transport: notify`, as Apprise posts them to an address `json://`.
+"""Stands in for a chat: prints the messages of `transport: notify`, which Apprise posts to an address `json://`.
 
     python chat_receiver.py --port 8098
 
-Prints `listening <url>` on stderr. The id of the event is the last word of the message, as the template below puts it.
+Prints `listening <url>` on stderr. The last word of the message is the id of the event, as in the template below.
 In bridge.yaml: {transport: notify, urls: ["json://127.0.0.1:8098"], allow_private: true,
 filter: {types: [attempt.completed]}, templates: {attempt.*: {body: "{{ assessment }}, {{ score }}. {{ id }}"}}}
 """
@@ -26,7 +26,7 @@ logging.getLogger("werkzeug").setLevel("ERROR")
 def receive():
     message = request.get_json(force=True)
     ident = message["message"].split()[-1]
-    # A message comes again if the bridge was killed after it.
+    # A message comes again if the bridge was killed after sending it.
     if ident not in seen:
         sys.stdout.write(json.dumps({"received": ident, "message": message["title"]}) + "\n")
         sys.stdout.flush()

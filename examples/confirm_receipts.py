@@ -10,7 +10,7 @@
 
 A function that raises, and a view that answers an error, confirm nothing: the event comes again.
 Environment: BRIDGE_URL (https://bridge.example.org), BRIDGE_TOKEN (a token of role receiver).
-In bridge.yaml: receipts: {required: true} for celery and kombu; of http the answer 2xx is the receipt already.
+In bridge.yaml: receipts: {required: true} for celery and kombu; with http, the 2xx answer is already the receipt.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""A learning record store of a page: keeps the xAPI statements of `format: xapi` in memory, and prints their events.
+"""A minimal learning record store: keeps the xAPI statements of `format: xapi` in memory, and prints their events.
 
     python record_store.py --user bridge --password ... --port 8097
 
-Prints `listening <url>` on stderr. A statement that it has already, with another content, is a conflict (409).
+Prints `listening <url>` on stderr. A known id with different content is a conflict (409).
 In bridge.yaml: {transport: http, url: "http://127.0.0.1:8097/statements", format: xapi, allow_private: true,
 authorization: {basic: {user: bridge, password: "${LRS_PASSWORD}"}}}
 """
@@ -22,7 +22,7 @@ options.add_argument("--port", type=int, default=0)
 given = options.parse_args()
 statements, app = {}, Flask(__name__)
 logging.getLogger("werkzeug").setLevel("ERROR")
-#: Of a voiding statement: the event that it comes from.
+#: The extension of a voiding statement with the id of the event that it comes from.
 EVENT_ID = "urn:attempt-bridge:xapi:event-id"
 
 

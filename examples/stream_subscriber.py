@@ -33,7 +33,7 @@ while True:
         batches = [(stream, entries) for stream, entries in answer or [] if entries]
         for stream, entries in batches:
             for _entry_id, fields in entries:
-                kind = fields.get(b"type", b"")  # there are no fields if it was erased since it was received
+                kind = fields.get(b"type", b"")  # an entry that was erased since has no fields
                 if not kind.startswith(b"attempt.") or kind == b"attempt.overdue":
                     continue  # the journal also holds alarms and other notices
                 event = json.loads(fields[b"event"])
