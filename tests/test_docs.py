@@ -138,17 +138,17 @@ def test_options_in_examples_are_those_of_their_command(document: Path) -> None:
             assert command is None or wanted - options - COMMON == set(), f"{document.name}: {first} {rest}"
 
 
-def test_both_tables_of_rooms_are_the_same() -> None:
-    assert _room_rows("CONTRIBUTING.md") == _room_rows("docs/architecture.md")
+def test_both_tables_of_packages_are_the_same() -> None:
+    assert _package_rows("CONTRIBUTING.md") == _package_rows("docs/architecture.md")
 
 
-def test_every_room_is_in_the_table_and_every_row_is_a_room() -> None:
-    assert {room for room, _, _ in _room_rows("docs/architecture.md")} == _rooms_on_disk() | {"schemas/"}
+def test_every_package_is_in_the_table_and_every_row_is_a_package() -> None:
+    assert {package for package, _, _ in _package_rows("docs/architecture.md")} == _packages_on_disk() | {"schemas/"}
 
 
-def test_the_table_of_rooms_has_the_order_of_the_layers_and_what_each_may_import() -> None:
-    written = [(room, imports) for room, _, imports in _room_rows("docs/architecture.md")]
-    assert written == list(_rooms_by_layers().items())
+def test_the_table_of_packages_has_the_order_of_the_layers_and_what_each_may_import() -> None:
+    written = [(package, imports) for package, _, imports in _package_rows("docs/architecture.md")]
+    assert written == list(_packages_by_layers().items())
 
 
 def test_what_a_vendor_folder_may_import_is_what_its_contract_leaves() -> None:
@@ -314,13 +314,13 @@ def test_every_snippet_of_python_compiles() -> None:
             compile(block, f"{document.name}:{number}", "exec")
 
 
-def _room_rows(document: str) -> list[tuple[str, str, str]]:
-    """The rows under "Where things are": room, description, what it may import."""
+def _package_rows(document: str) -> list[tuple[str, str, str]]:
+    """The rows under "Where things are": package, description, what it may import."""
     text = (ROOT / document).read_text().partition("## Where things are\n")[2].partition("\n#")[0]
     return re.findall(r"^\| `([^`]+)` \| (.+) \| (.+) \|$", text, re.M)
 
 
-def _rooms_on_disk() -> set[str]:
+def _packages_on_disk() -> set[str]:
     paths = [path for package in ("bridge", "workers") for path in (ROOT / package).iterdir()]
     folders = {f"{path.relative_to(ROOT).as_posix()}/" for path in paths if (path / "__init__.py").is_file()}
     modules = {path.relative_to(ROOT).as_posix() for path in paths if path.suffix == ".py"}
@@ -333,23 +333,23 @@ def _contracts(kind: str) -> list[dict[str, Any]]:
 
 
 def _layers(package: str) -> list[list[str]]:
-    """The rooms of each layer, top to bottom."""
+    """The packages of each layer, top to bottom."""
     (rule,) = (contract for contract in _contracts("layers") if contract.get("containers") == [package])
     assert rule["exhaustive"]
     return [re.split(r" [|:] ", layer) for layer in rule["layers"]]
 
 
-def _rooms_by_layers() -> dict[str, str]:
-    """Room, as the table writes it -> what it may import, top to bottom, from the layers in pyproject.toml."""
+def _packages_by_layers() -> dict[str, str]:
+    """Package, as the table writes it -> what it may import, top to bottom, from the layers in pyproject.toml."""
     (across,) = (contract["layers"] for contract in _contracts("layers") if "containers" not in contract)
     assert across[:2] == ["bridge.cli", "workers"]
     below_workers = [name.removeprefix("bridge.") for name in across[2].split(" | ")]
     workers = _rows_of("workers", _layers("workers"), below_workers)
     rows: dict[str, str] = {}
-    for room, imports in _rows_of("bridge", _layers("bridge"), ["schemas"]).items():
-        rows[room] = imports
-        if room == "bridge/cli/":
-            rows[room] = f"`workers`, {imports}"
+    for package, imports in _rows_of("bridge", _layers("bridge"), ["schemas"]).items():
+        rows[package] = imports
+        if package == "bridge/cli/":
+            rows[package] = f"`workers`, {imports}"
             rows |= workers
     rows["bridge/vendors/"] = ", ".join(f"`{name}`" for name in FOR_VENDOR_FOLDERS)
     return rows | {"schemas/": "nothing"}
@@ -361,9 +361,9 @@ def _rows_of(package: str, layers: list[list[str]], below: list[str]) -> dict[st
     rows = {}
     for layer, names in zip(layers, following, strict=True):
         imports = ", ".join(f"`{name}`" for name in names) + (" and below" if names != ["schemas"] else "")
-        for room in layer:
-            path = ROOT / package / room
-            rows[f"{package}/{room}/" if path.is_dir() else f"{package}/{room}.py"] = imports
+        for name in layer:
+            path = ROOT / package / name
+            rows[f"{package}/{name}/" if path.is_dir() else f"{package}/{name}.py"] = imports
     return rows
 
 

@@ -110,12 +110,12 @@ def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_a_worker_measures_coverage_in_short_tests_of_the_measured_rooms_alone_and_reports_lone_surrogates(
+def test_a_worker_measures_coverage_in_short_tests_of_the_measured_packages_only_and_reports_lone_surrogates(
     sample: pytest.Pytester,
 ) -> None:
     sample.makepyprojecttoml('[tool.coverage.run]\nbranch = true\ninclude = ["bridge/delivery/*"]\n')
-    for room, is_measured in (("journal", True), ("net", False), ("web/ui", False)):
-        folder = sample.path / "tests" / room
+    for package, is_measured in (("journal", True), ("net", False), ("web/ui", False)):
+        folder = sample.path / "tests" / package
         folder.mkdir(parents=True)
         (folder / f"test_{folder.name}.py").write_text(
             "import pytest, sys\n"
@@ -198,7 +198,7 @@ def test_a_test_of_a_store_runs_in_each_of_its_places(
 
 
 def test_whatever_has_one_partition_by_default_follows_a_run_with_more() -> None:
-    files = [path for room in ("bridge", "workers") for path in (TESTS.parent / room).rglob("*.py")]
+    files = [path for package in ("bridge", "workers") for path in (TESTS.parent / package).rglob("*.py")]
     makers = {str(path.relative_to(TESTS.parent)) for path in files if "partitions: int = 1" in path.read_text()}
     assert {f"{maker.__module__.replace('.', '/')}.py" for maker in with_default_partitions()} == makers
 

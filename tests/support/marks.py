@@ -45,7 +45,8 @@ def set_marks(item: pytest.Item) -> None:
 def places_of_files(items: Iterable[pytest.Item]) -> dict[Path, float]:
     """File -> its place, so that those whose tests wait are spread among those that keep a processor busy.
 
-    The last are of the latter, from the beginning of the alphabet: rooms with quick tests, such as `cli` and `config`.
+    The last are of the latter, from the beginning of the alphabet: packages with quick tests, such as `cli` and
+    `config`.
     """
     is_waiting: dict[Path, bool] = {}
     for item in items:

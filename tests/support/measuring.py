@@ -1,4 +1,4 @@
-"""Where coverage is measured: while the measured modules are imported, and in the tests of the measured rooms.
+"""Where coverage is measured: while the measured modules are imported, and in the tests of the measured packages.
 
 Everything else would take twice its time, pytest and xdist themselves included.
 """
@@ -15,11 +15,11 @@ from typing import Any
 import coverage
 import pytest
 
-#: Rooms whose tests measure coverage: those of `[tool.coverage.run]`, and what runs them. Pages call the API, whose own
-#: tests cover what lies below it.
+#: Packages whose tests measure coverage: those of `[tool.coverage.run]`, and what runs them. Pages call the API, whose
+#: own tests cover what lies below it.
 _MEASURED = tuple(
-    f"tests/{room}/"
-    for room in ("contract", "delivery", "erasure", "ingest", "journal", "polling", "vendors", "web", "workers")
+    f"tests/{package}/"
+    for package in ("contract", "delivery", "erasure", "ingest", "journal", "polling", "vendors", "web", "workers")
 )
 _NOT_MEASURED = "tests/web/ui/"
 
