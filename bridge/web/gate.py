@@ -1,7 +1,7 @@
 """The gate in front of the state server: while the server does not answer, webhooks get their 503 at once.
 
 Without it, requests queue behind the time-outs of earlier ones: with a stalled server, the last 503 took 35 s. A probe
-notices sooner than requests do that the server is back.
+notices the server's return sooner than requests do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Gate", "failure_text", "unanswered"]
 
 
 def unanswered(error: Exception) -> bool:
-    """Whether the state server did not answer. An error that it did answer concerns one request, not all."""
+    """Whether the state server did not answer. An error that it returned concerns one request, not all."""
     return (
         isinstance(error, StateUnavailable)
         and isinstance(error.__cause__, redis.ConnectionError | redis.TimeoutError)
@@ -33,7 +33,7 @@ class Gate:
 
     `ping` raises `redis.RedisError` or `BridgeError`; it needs its own client, with a short time-out and no retries.
     Call `start` after forking. `every`: seconds between two probes. `one_server`: a request that got no answer closes
-    it; on a cluster, that is a matter of one server (see `shards.py`).
+    it; on a cluster, that concerns only one server (see `shards.py`).
     """
 
     def __init__(self, ping: Callable[[], object], *, every: float = 0.25, one_server: bool = True) -> None:
@@ -94,7 +94,7 @@ class Gate:
 
 
 def failure_text(error: BaseException) -> str:
-    """What went wrong, without text that may hold anything."""
+    """What went wrong, without text whose content is unknown."""
     if isinstance(error, BridgeError):
         return clip(error, 300)
     if problem := state_problem(error):

@@ -1,4 +1,4 @@
-"""The headers of a webhook, and what of them is stored: bounded, because anybody can send a request, and no secret."""
+"""The headers of a webhook, and which are stored: no secrets, and not too much, because anybody can send a request."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_headers(environ: Mapping[str, Any], token: str) -> tuple[dict[str, str]
         if token and (token in value or token in unquote(value)):
             continue
         value = value[:_KEPT_VALUE]
-        # As the JSON that is stored, with its colon and comma: beyond ASCII, a character takes six bytes and more.
+        # As the JSON that is stored, with its colon and comma: a non-ASCII character takes six bytes or more.
         size = len(encode_basestring_ascii(name)) + len(encode_basestring_ascii(value)) + 2
         if len(kept) < KEPT_NAMES and size <= room:
             kept[name] = value

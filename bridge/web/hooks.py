@@ -37,7 +37,7 @@ PREFIX = "/webhooks/"
 MAX_BODY_BYTES = 256 * 1024
 #: Seconds within which a body must be complete. Headers have the server's keep-alive time.
 BODY_SECONDS = 10.0
-#: Compared with where a source has no token or does not exist, so that all cases take the same time. Matches no hash.
+#: Compared with if a source has no token or does not exist, so that all cases take the same time. Matches no hash.
 _NO_DIGEST = (b"-" * 64,)
 
 

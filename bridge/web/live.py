@@ -25,7 +25,7 @@ MAX_VIEWERS = 500
 #: Events that may wait for one viewer.
 MAX_WAITING = 1000
 HEARTBEAT_SECONDS = 15.0
-#: One blocking read; a stop takes at most so long to reach the viewers.
+#: One blocking read; a stop takes at most this long to reach the viewers.
 _BLOCK_SECONDS = 2.0
 #: Between two reads: under load viewers wake for many events at once.
 _PAUSE_SECONDS = 0.1
@@ -64,7 +64,7 @@ class Live(LiveThread):
         return len(self._viewers)
 
     def join(self, viewer: Viewer) -> Mapping[int, str] | None:
-        """Add a viewer; it gets every event behind the returned position (partition -> stream id).
+        """Add a viewer; it gets every event after the returned position (partition -> stream id).
 
         None if there are too many viewers. Raises `StateUnavailable`.
         """
@@ -86,7 +86,7 @@ class Live(LiveThread):
         try:
             events = self._tail.read_after(self._position, block_seconds=_BLOCK_SECONDS)
         except StateUnavailable:
-            # The gate logs it; the position stays.
+            # The gate logs it; the position does not change.
             time.sleep(_RETRY_SECONDS)
             return
         now = clock.monotonic()

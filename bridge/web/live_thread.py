@@ -1,4 +1,4 @@
-"""A thread that reads for all viewers of one web process, and runs while there are some."""
+"""A thread that reads for all viewers of one web process, and runs while there are any."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LiveThread(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Set the position before the first step. Called with the lock. Raises `StateUnavailable`."""
+        """Set the position before the first step. Called with the lock held. Raises `StateUnavailable`."""
 
     @abstractmethod
     def _step(self) -> None:

@@ -1,4 +1,4 @@
-"""Tries of deliveries for the viewers of one web process: one reader for all of them, while there are some."""
+"""Tries of deliveries for the viewers of one web process: one reader for all of them, while there are any."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.web.viewers import Viewer
 
 __all__ = ["LiveTries"]
 
-#: One blocking read; a stop takes at most so long to reach the viewers.
+#: One blocking read; a stop takes at most this long to reach the viewers.
 _BLOCK_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ def is_open_here(services: Services) -> bool:
 
 
 def refuse_other_hosts(app: Flask) -> None:
-    """Refuse whatever comes for another host or through a proxy, but for webhooks, which have secrets of their own.
+    """Refuse whatever comes for another host or through a proxy, except webhooks, which have secrets of their own.
 
     Call it before anything else looks at requests.
     """
@@ -37,7 +37,7 @@ def _problem() -> str | None:
     """Why the request may not come from this machine, in one line."""
     remedy = "Remedy: open http://127.0.0.1 or http://localhost on the machine of the demo"
     if not is_local_host(request.environ.get("HTTP_HOST", "")):
-        return f"unknown Host: the demo is open without signing in, for this machine alone. {remedy}"
+        return f"unknown Host: the demo is open without signing in, only on this machine. {remedy}"
     if (name := forwarding_header(request.headers.keys())) is not None:
         return f"came through a proxy: {name}. {remedy}"
     return None

@@ -77,7 +77,7 @@ def run(
     if services.settings.open_access and not is_loopback(listener.getsockname()[0]):
         listener.close()
         raise BridgeError(
-            f"cannot listen on {host}: access is open without signing in, for this machine alone. Remedy: use --host "
+            f"cannot listen on {host}: access is open without signing in, only on this machine. Remedy: use --host "
             "127.0.0.1",
             reason="open_access",
         )
@@ -145,7 +145,7 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def patch(self) -> None:
         # At each of its steps gevent would read the metadata of all installed packages, looking for plugins.
         events.notify_and_call_entry_points = events.notify
-        # redis.asyncio and urllib3 hold the unpatched SSL context. This process speaks TLS through `redis` alone.
+        # redis.asyncio and urllib3 hold the unpatched SSL context. This process speaks TLS only through `redis`.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MonkeyPatchWarning)
             super().patch()

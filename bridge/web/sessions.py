@@ -25,7 +25,7 @@ SECONDS = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who has opened it, with the role of its token now. `csrf`: what changes must send back beside the cookie."""
+    """Who has opened it, with the role of its token now. `csrf`: what changes must send back besides the cookie."""
 
     name: str
     role: str
@@ -33,7 +33,9 @@ class Session:
 
 
 class Sessions:
-    """The open sessions. The state holds hashes: who reads it can use no session. Methods raise `StateUnavailable`."""
+    """The open sessions. The state holds only hashes, with which nobody can use a session. Methods raise
+    `StateUnavailable`.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""The gate of each server of a cluster: one that is away refuses what it holds, at once, and nothing else."""
+"""The gate of each server of a cluster: while one is away, what it holds is refused at once, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Shards:
         return bool(self._probe.away)
 
     def reaches(self, key: str) -> bool:
-        """Whether the primary of a key is there. Raises the errors of redis-py."""
+        """Whether the primary of a key can be reached. Raises the errors of redis-py."""
         return self._probe.map.primary(slot_of(encoded(key))) not in self._probe.away
 
     def probe(self) -> None:
@@ -52,7 +52,7 @@ class Shards:
     def _ask(self, address: Address) -> None:
         node = self._probe.node(address)
         if isinstance(node, ConfirmingClient) and address in self._probe.away:
-            # It may answer, and its replicas may be what is away.
+            # It may answer while its replicas are away.
             node.confirm()
         else:
             node.ping()

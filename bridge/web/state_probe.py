@@ -33,12 +33,12 @@ _MEMORY_SECONDS = 1.0
 class StateProbe:
     """The gate's probe: reads which sources an operator has paused, and stores a heartbeat every few calls.
 
-    What it finds decides how webhooks are answered and what `/readyz` says: evicting or full servers lose data. It asks
-    for that once a second, and in the call after one that failed. The first call that reaches the server also checks
-    that the server is safe and belongs to this bridge; the server may start long after web.
+    What it finds decides how webhooks and `/readyz` are answered: evicting or full servers lose data. It asks for that
+    once a second, and in the call after one that failed. The first call that reaches the server also checks that the
+    server is safe and belongs to this bridge; the server may start long after web.
 
-    On a cluster, of which `shards` knows what is away, all servers must have answered once; then what needs one that is
-    away is left for a later call.
+    On a cluster, all servers must have answered once; from then on, a question to a server that is away according to
+    `shards` is left for a later call.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class StateProbe:
         self._memory_at = memory_at
 
     def _ask(self, question: Callable[[], object]) -> None:
-        """Ask, but pass over that a server of a cluster is away, which refuses what it holds and nothing else."""
+        """Ask, but ignore that a server of a cluster is away: only what it holds is refused."""
         try:
             with state_errors():
                 question()
@@ -98,7 +98,7 @@ class StateProbe:
         shards = self._shards
         if shards is None or not shards.away:
             return paused_by_operator(self._client, self._sources)
-        # What cannot be read is as it was.
+        # What cannot be read keeps its last value.
         readable = [name for name in self._sources if shards.reaches(keys.paused(name))]
         return paused_by_operator(self._client, readable) | self.paused - set(readable)
 
@@ -108,7 +108,7 @@ class StateProbe:
 
     def _require_memory_of(self, node: redis.Redis) -> None:
         info = node.info("memory")
-        # A full server of a cluster refuses by itself what it holds.
+        # A full server of a cluster itself refuses what it holds.
         for finding in (eviction(info), *(() if self._shards else (full(info),))):
             if finding.status == FAILURE:
                 raise StateUnavailable(f"{finding.name} {finding.text}. Remedy: {finding.remedy}")

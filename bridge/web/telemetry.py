@@ -38,7 +38,7 @@ def begin_in_web(services: Services) -> RunningTelemetry:
 
 
 class _Thread:
-    """A thread of the system: what blocks in OpenSSL, or takes its time in protobuf, would hold up every greenlet."""
+    """A system thread: what blocks in OpenSSL, or takes its time in protobuf, would hold up every greenlet."""
 
     def __init__(self) -> None:
         self._pool = ThreadPool(2)  # one for traces, one for metrics
@@ -48,7 +48,7 @@ class _Thread:
 
 
 class Leader:
-    """Whether this process exports what is the same from every one. Without the state server it stays as it was."""
+    """Whether this process exports what every process would export alike. Stays as it was without the state server."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease

@@ -1,4 +1,4 @@
-"""Webhooks with a trace each. Used instead of `Receiver` where a process traces, so that it costs nothing elsewhere."""
+"""Webhooks with a trace each. Used instead of `Receiver` if the process traces, so that others pay nothing for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROUTE = "/webhooks/{source}"
 class TracedReceiver(Receiver):
     """A trace begins with each webhook. A trace that the sender names is linked, never continued: anybody can name one.
 
-    The address is left out, because it may hold the token; so is the source as long as it is not a configured one.
+    The address is left out, because it may hold the token; so is a source that is not configured.
     """
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -58,7 +58,7 @@ def test_a_change_is_shown_stopped_and_refused_alike_beside_the_server_and_remot
     for line, word in (
         (("repartition", "5", "--yes"), "Set bridge.partitions: 5"),
         (("repartition", "1", "--yes"), "over 1 partitions already"),
-        (("stop",), "nothing moves"),
+        (("stop",), "nothing is moving"),
         (("resume",), "nothing is stopped"),
     ):
         code, out, err = alike(*line)

@@ -421,8 +421,8 @@ def digest() -> str:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"source": "eu"}, "give candidate or email, one of them"),
-        ({"source": "eu", "candidate": "1", "email": "a@b.c"}, "give candidate or email, one of them"),
+        ({"source": "eu"}, "give either candidate or email"),
+        ({"source": "eu", "candidate": "1", "email": "a@b.c"}, "give either candidate or email"),
         ({"source": "eu", "candidate": " "}, "is blank"),
         ({"source": "eu", "email": "sam"}, "is not an e-mail address"),
         ({"source": "moon", "candidate": "1"}, "moon"),

@@ -164,7 +164,7 @@ def test_a_cursor_that_the_list_did_not_give_is_refused_with_a_remedy(api: Flask
     answer = api.get(WATCHES, query_string={"cursor": cursor})
     assert answer.status_code == 422
     assert [problem["path"] for problem in answer.json["problems"]] == ["cursor"]
-    assert "Remedy: give `next` of the page before" in answer.text
+    assert "Remedy: give `next` of the previous page" in answer.text
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "1.5"])

@@ -86,7 +86,7 @@ def register_api(app: Flask, live: Live) -> None:
 
 
 def local_application(services: Services) -> Flask:
-    """The API alone, for calls within this process that hand over their `Caller`. It accepts no token.
+    """Only the API, for calls within this process that pass in their `Caller`. It accepts no token.
 
     Unexpected errors are raised instead of answered.
     """
@@ -99,7 +99,7 @@ def local_application(services: Services) -> Flask:
 
 def _register(app: Flask, tokens: Sequence[Token], live: Live) -> None:
     services: Services = app.extensions["bridge"]
-    # Of the API; the receiver of webhooks has its own limit.
+    # The API's limit; the receiver of webhooks has its own.
     app.config.update(options(services.config.bridge.public_url), MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
     if isinstance(app.json, DefaultJSONProvider):
         # Members in the order of their schema, for people who read them.
@@ -108,7 +108,7 @@ def _register(app: Flask, tokens: Sequence[Token], live: Live) -> None:
     app.extensions["bridge.tokens"] = tuple(tokens)
     app.extensions["bridge.failures"] = FailedLogins(services.state, services.now)
     app.before_request(_guard)
-    # Answers pass these in the opposite order: the audit comes before what is kept for a repeated call.
+    # Answers pass through these in reverse order: the audit comes before what is kept for a repeated call.
     app.after_request(_add_etag)
     register_once(app)
     api = DescribedApi(app)
@@ -121,7 +121,7 @@ def _register(app: Flask, tokens: Sequence[Token], live: Live) -> None:
 
 
 def _guard() -> None:
-    # Addresses without a decorated view too: the description, and unknown addresses.
+    # Also guards addresses without a decorated view: the description, and unknown addresses.
     if request.path != _PREFIX and not request.path.startswith(f"{_PREFIX}/"):
         return
     if (request.method, request.path) == ("POST", sessions.PATH):
@@ -132,7 +132,7 @@ def _guard() -> None:
 
 
 def _add_etag(answer: Response) -> Response:
-    """An `ETag` for what is read, and 304 for who has it already. Streams have none."""
+    """Add an `ETag` to what is read, and answer 304 to a caller that already has it. Streams get none."""
     is_read = request.method in ("GET", "HEAD") and request.path.startswith(f"{_PREFIX}/")
     if not is_read or answer.status_code != HTTPStatus.OK or answer.is_streamed:
         return answer

@@ -31,7 +31,7 @@ def _day(meaning: str) -> fields.String:
 
 
 class AttemptRow(Schema):
-    """One attempt, as its newest event says."""
+    """One attempt, as of its newest event."""
 
     class Meta:
         unknown = EXCLUDE
@@ -45,7 +45,7 @@ class AttemptRow(Schema):
     revision = fields.Integer(required=True, allow_none=True, metadata={"description": "Its newest revision."})
     status = _text("`completed` or `voided`.")
     candidate_id = _text("The candidate's id at the vendor.")
-    external_id = _text("The candidate's id of yours.")
+    external_id = _text("Your own id of the candidate.")
     name = _text("The candidate's name; null for viewers.")
     email = _text("The candidate's e-mail address; null for viewers.")
     label = _text("The label of the expected attempt; null for viewers.")
@@ -71,7 +71,7 @@ class AttemptEvent(EventRow):
         fields.Nested(DeliveryDetails),
         required=True,
         allow_none=True,
-        metadata={"description": "The last one to each subscription; null: too many to look up, see `listDeliveries`."},
+        metadata={"description": "The newest to each subscription; null: too many to look up, see `listDeliveries`."},
     )
 
 
@@ -87,15 +87,15 @@ class AttemptDetails(Schema):
     revision = fields.Integer(
         required=True, allow_none=True, metadata={"description": "Its newest revision; null: nothing was published."}
     )
-    first_path = _text("`webhook` or `poll`: which path had it first.")
+    first_path = _text("`webhook` or `poll`: which path brought it first.")
     first_day = _day("Day on which it was first seen, UTC.")
-    webhook_day = _day("Day on which a webhook first had it; null: never.")
-    poll_day = _day("Day on which a poll, a recheck or a backfill first had it; null: never.")
+    webhook_day = _day("Day on which a webhook first brought it; null: never.")
+    poll_day = _day("Day on which a poll, a recheck or a backfill first brought it; null: never.")
     events = fields.List(
         fields.Nested(AttemptEvent),
         required=True,
         metadata={
-            "description": f"Oldest first: of its newest {MAX_REVISIONS} revisions those that are still in the "
+            "description": f"Oldest first: those of its newest {MAX_REVISIONS} revisions that are still in the "
             "journal, and `attempt.overdue` while its watch is kept."
         },
     )
@@ -104,8 +104,8 @@ class AttemptDetails(Schema):
         fields.Nested(RequestRow),
         required=True,
         metadata={
-            "description": "The webhooks with it that were stored when its events were, oldest first; `listRequests` "
-            "with the filter `attempt:` finds others."
+            "description": "The webhooks with it that were stored at the time of its events, oldest first; "
+            "`listRequests` with the filter `attempt:` finds others."
         },
     )
     watch = fields.Nested(

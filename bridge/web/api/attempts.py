@@ -66,9 +66,9 @@ class _Named(Schema):
 def list_attempts(query: Mapping[str, Any]) -> dict[str, Any]:
     """List attempts
 
-    By their newest event, newest first; `filter` is that of events, and free text finds an attempt by its id, the
-    candidate's ids, name and e-mail address, the label and the test. A filter that is one word alone also finds the
-    attempt with this very id, however old. An attempt that changes meanwhile comes first again.
+    By their newest event, newest first. `filter` is that of events; free text finds an attempt by its id, the
+    candidate's ids, name and e-mail address, the label and the test. A filter of a single word also finds the attempt
+    with exactly this id, however old. An attempt that changes meanwhile moves back to the top.
     """
     services, persons = services_here(), sees_persons()
     asked = query_of(query, _FIELDS[persons])
@@ -92,7 +92,7 @@ def list_attempts(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_id(asked: Query, source: str | None, persons: bool) -> list[EventItem]:
-    """The newest event of each attempt whose id is the one text of the filter: it need not be searched for."""
+    """The newest event of each attempt whose id is the filter's only text: no search is needed."""
     term = asked.terms[0] if len(asked.terms) == 1 else None
     if term is None or term.excluded or (term.field is not None and term.field.name != "attempt"):
         return []
@@ -116,14 +116,14 @@ def _by_id(asked: Query, source: str | None, persons: bool) -> list[EventItem]:
 def show_attempt(query: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Show one attempt
 
-    Its events with their deliveries and tries, the webhooks that brought them, its watch. 404: nothing is known of
-    it; it may be forgotten after `bridge.remember_attempts`.
+    Its events with their deliveries and tries, the webhooks that brought them, its watch. 404: it is
+    unknown; it may be forgotten after `bridge.remember_attempts`.
     """
     services, persons, attempt = services_here(), sees_persons(), query.get("attempt", "")
     now, configured = services.now(), services.config.sources.get(source)
     if not attempt and configured is not None:
         refuse(422, "attempt is missing. Give an attempt's id", errors={"attempt": ["is missing. Give an id"]})
-    # An id with an e-mail address is one that viewers do not get.
+    # Viewers do not get ids that contain an e-mail address.
     hidden = bool(text_problem(source)) or ("@" in attempt and not persons)
     memory = None if hidden else services.journal_reader.attempt(source, attempt)
     ident = watch_registration.watch_id(source, attempt)
@@ -153,7 +153,7 @@ def show_attempt(query: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _events(
     source: str, attempt: str, memory: Memory | None, watch: Mapping[str, Any] | None, now: float
 ) -> list[StoredEvent]:
-    """The events that are found by their ids, oldest first."""
+    """The events with these ids, oldest first."""
     services = services_here()
     path, index = source_path(services.config.bridge.name, source), services.event_index
     events: list[StoredEvent] = []

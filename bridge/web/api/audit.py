@@ -39,7 +39,7 @@ class AuditRow(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    id = fields.String(required=True, metadata={"description": "Names the entry."})
+    id = fields.String(required=True, metadata={"description": "Identifies the entry."})
     time = shown_time("When it was made.")
     actor = fields.String(
         required=True,
@@ -67,7 +67,7 @@ def list_audit(query: Mapping[str, Any]) -> dict[str, Any]:
     """List changes
 
     Newest first: every call that changed something, of the API and of the command line. Entries are kept for
-    `bridge.retention.audit`. Neither secrets nor personal data are in them.
+    `bridge.retention.audit`. They contain neither secrets nor personal data.
     """
     asked = query_of(query, audit_fields())
     wanted = {name: query[name] for name in ("actor", "action") if name in query}

@@ -19,7 +19,7 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 
 def audited(target: str, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any] | None = None) -> None:
-    """Say what the current call has changed; a call that says nothing is recorded without these.
+    """Note what the current call has changed; a call that notes nothing is recorded without these details.
 
     `target`: such as `source eu`. `before`, `after`: the members that changed, without secrets and personal data.
     """

@@ -30,12 +30,12 @@ class NewBackfill(Schema):
     streams = fields.List(
         fields.String(validate=[sound, validate.Length(1, 100)]),
         validate=validate.Length(max=100),
-        metadata={"description": "Only these streams; without it all. Of a dry run an empty list: read none."},
+        metadata={"description": "Only these streams; default: all. In a dry run, an empty list: read none."},
     )
     reprocess = fields.String(
         load_default="none",
         validate=validate.OneOf(REPROCESS),
-        metadata={"description": "First process stored requests and records of the period again: failed ones, or all."},
+        metadata={"description": "First process the period's stored requests and records again: failed ones, or all."},
     )
     rate = fields.Integer(
         load_default=None,
@@ -59,7 +59,9 @@ class BackfillShape(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    id = fields.String(required=True, metadata={"description": "Name of the source and a number, a slash between."})
+    id = fields.String(
+        required=True, metadata={"description": "Name of the source and a number, with a slash between."}
+    )
     source = fields.String(required=True, metadata={"description": "Name of the source."})
     state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={"description": "Its state."})
     first = shown_time("Start of the period.")
@@ -82,15 +84,15 @@ class BackfillShape(Schema):
     calls_left = fields.Integer(
         required=True, allow_none=True, metadata={"description": "Calls left in the source's budget."}
     )
-    outcomes = fields.Dict(required=True, metadata={"description": "What became of the records -> their number."})
+    outcomes = fields.Dict(required=True, metadata={"description": "Outcome -> number of records."})
     stored = fields.Nested(
         Stored, required=True, allow_none=True, metadata={"description": "Of a dry run: what `reprocess` selects."}
     )
     waits = fields.String(required=True, metadata={"description": "Why it makes no progress; empty: it does."})
-    waits_until = shown_time("Until when it waits, where that is known.", allow_none=True)
+    waits_until = shown_time("Until when it waits, if that is known.", allow_none=True)
     error = fields.String(required=True, metadata={"description": "Why it failed or stopped; empty: it has not."})
     created = shown_time("When it was made.")
-    updated = shown_time("When it last moved on.")
+    updated = shown_time("When it last made progress.")
     by = fields.String(required=True, metadata={"description": "Who made it; empty: unknown."})
 
 

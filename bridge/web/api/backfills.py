@@ -1,4 +1,4 @@
-"""`/api/v1/backfills`: past periods of a source that are read again, by a worker."""
+"""`/api/v1/backfills`: past periods of a source that a worker reads again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _NOT_OVER = (WAITING, RUNNING, STOPPED, FAILED)
 def add_backfill(document: Mapping[str, Any]) -> dict[str, Any]:
     """Read a past period again
 
-    A worker reads it beside live traffic, which goes first, and publishes what is missing; known attempts are
+    A worker reads it alongside live traffic, which has priority, and publishes what is missing; known attempts are
     duplicates and stay as they are. One backfill of a source runs at a time. 409: the vendor has no list to read, or
     the source is paused in the configuration.
     """
@@ -143,7 +143,7 @@ def show_backfill(source: str, number: str) -> dict[str, Any]:
 def stop_backfill(source: str, number: str) -> dict[str, Any]:
     """Stop a backfill
 
-    After the current page; `resumeBackfill` continues it. A dry run is cancelled. 409: it does not run.
+    After the current page; `resumeBackfill` continues it. A dry run is cancelled. 409: it is not running.
     """
     return _end(_known(source, number), "stop", STOPPED, (WAITING, RUNNING))
 
@@ -155,7 +155,7 @@ def stop_backfill(source: str, number: str) -> dict[str, Any]:
 def cancel_backfill(source: str, number: str) -> dict[str, Any]:
     """Cancel a backfill
 
-    For good; what it has published stays. 409: it is done or cancelled.
+    Permanently; what it has published stays. 409: it is done or cancelled.
     """
     return _end(_known(source, number), "cancel", CANCELLED, _NOT_OVER)
 
@@ -167,7 +167,7 @@ def cancel_backfill(source: str, number: str) -> dict[str, Any]:
 def resume_backfill(source: str, number: str) -> dict[str, Any]:
     """Continue a backfill
 
-    One that was stopped or has failed, where it ended. 409: it runs, is done or cancelled, or its source is gone.
+    A stopped or failed one continues where it ended. 409: it runs, is done or cancelled, or its source is gone.
     """
     job, services = _known(source, number), services_here()
     if job.state not in (STOPPED, FAILED):
@@ -192,7 +192,7 @@ def _end(job: Backfill, action: str, state: str, allowed: tuple[str, ...]) -> di
     before, lease = job.state, store.lease(job, action)
     is_free = lease.hold()
     if is_free or store.running(job.source) != job.id:
-        # Nobody runs it: the source is free, or another backfill reads from it.
+        # No process runs it: the source is free, or another backfill reads from it.
         job.state = CANCELLED if job.dry_run else state
         store.save(job, services_here().now())
         services_here().open_jobs.remove(BACKFILL, job.id)

@@ -20,7 +20,7 @@ from bridge.web.hooks import BODY_SECONDS
 
 __all__ = ["BODY_ERRORS", "ApiBlueprint", "read_body"]
 
-#: What an operation with a body may answer beside its own errors.
+#: What an operation with a body may answer besides its own errors.
 BODY_ERRORS = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
@@ -32,7 +32,7 @@ BODY_ERRORS = (
 class _StrictParser(FlaskParser):
     """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500.
 
-    A parameter that is given twice would count once. `unknown=RAISE`: a mistyped filter must not filter nothing.
+    It counts a parameter that is given twice only once. `unknown=RAISE`: a mistyped filter must not be ignored.
     """
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
@@ -44,7 +44,7 @@ class _StrictParser(FlaskParser):
         return super().load_querystring(req, schema)
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **options: Any) -> NoReturn:
-        # webargs' messages are below the place they are about, such as `query`.
+        # webargs nests messages below the location they are about, such as `query`.
         for messages in error.messages.values() if isinstance(error.messages, dict) else ():
             for name in messages if isinstance(messages, dict) else ():
                 if messages[name] == [schema.error_messages["unknown"]]:
@@ -75,7 +75,7 @@ def _names(schema: Schema) -> list[str]:
 
 
 def read_body(req: Request) -> bytes:
-    """The raw body, which can be read again. Refuses one that is too long or does not come."""
+    """The raw body, which can be read again. Refuses one that is too long or does not arrive."""
     try:
         with gevent.Timeout(BODY_SECONDS):
             return req.get_data()

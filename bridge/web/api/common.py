@@ -42,7 +42,7 @@ __all__ = [
 #: WSGI key of a `Caller` in this process, the command line. A request's own headers are under `HTTP_` names.
 LOCAL_CALLER = "attempt_bridge.caller"
 
-#: Of callers whom no cookie names: that the header is there is what a foreign page cannot do.
+#: CSRF token of callers without a session: a foreign page cannot set the header at all.
 _SAME_ORIGIN = "same-origin"
 
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -50,9 +50,9 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call: a token's name, a proxy's user, or `cli:<user>` beside the server; and the role.
+    """Who makes a call: the name of a token or of a proxy's user, or `cli:<user>` beside the server; and the role.
 
-    `csrf`: what a change must send back where the call itself has no token: any page can make a browser send it.
+    `csrf`: what a change must send back if the call has no token, because any page can make a browser send it.
     `subscription`: whose events a receiver may confirm.
     """
 
@@ -62,7 +62,7 @@ class Caller:
     subscription: str | None = None
 
 
-#: Whoever calls an open demo from its machine.
+#: Whoever calls an open demo from its own machine.
 _DEMO = Caller("demo", OPERATOR, csrf=_SAME_ORIGIN)
 
 
@@ -154,7 +154,7 @@ def _address() -> str:
 
 
 def refuse_if_blocked() -> None:
-    """Refuse a login with 429 while its address has had too many failures: it is not looked at."""
+    """Refuse a login with 429, without checking it, while its address has had too many failures."""
     if wait := _failures().wait(_address()):
         _refuse_many(wait)
 

@@ -35,8 +35,8 @@ _HIDDEN = "****"
 def show_configuration() -> dict[str, Any]:
     """Show the configuration in use
 
-    With its defaults, and without secrets: of credentials, signing secrets, tokens and headers it has names and numbers
-    alone, of addresses neither user nor password. `attempt-bridge config show` shows the file beside the server.
+    With its defaults, and without secrets: of credentials, signing secrets, tokens and headers it has only names and
+    numbers; addresses come without user and password. `attempt-bridge config show` shows the file on the server.
     """
     services = services_here()
     config = services.config
@@ -156,7 +156,7 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
 
 
 def _address(address: str) -> str:
-    """Of one that comes from the environment only where it leads: the path of a receiver may be its secret."""
+    """The address; only its host if it comes from the environment: the path of a receiver may be its secret."""
     shown = without_user(address)
     if not isinstance(address, Reference):
         return shown

@@ -53,7 +53,7 @@ class DurabilityShape(_Shape):
 
     ack = _text("`local`: the state server; `replica`: its replicas too.")
     replicas = _number("Replicas that must confirm, with `replica`.")
-    within = _seconds("Time within which they must")
+    within = _seconds("Time within which they must confirm")
 
 
 class BridgeShape(_Shape):
@@ -81,7 +81,7 @@ class ProxyShape(_Shape):
     """A trusted proxy."""
 
     header = _text("Header with the name of the user.")
-    networks = _texts("Where it calls from.")
+    networks = _texts("Networks from which it calls.")
     operators = _texts("Names or patterns of operators.")
     viewers = _texts("Names or patterns of viewers.")
 
@@ -149,7 +149,7 @@ class FilterShape(_Shape):
 
 
 class RateShape(_Shape):
-    """What a receiver gets at most."""
+    """The most that a receiver gets."""
 
     events = _number("Events in any stretch of the period.")
     per = _seconds("Length of the period")
@@ -179,7 +179,7 @@ class SubscriptionShape(_Shape):
     create = fields.Boolean(
         required=True, allow_none=True, metadata={"description": "Whether missing tables are created."}
     )
-    servers = _texts("Kafka brokers to begin with; empty: it is not of that transport.")
+    servers = _texts("Kafka's bootstrap brokers; empty: another transport.")
     topic = _text("Kafka topic.", allow_none=True)
     tls = fields.Boolean(
         required=True, allow_none=True, metadata={"description": "Whether its Kafka brokers are reached over TLS."}
@@ -187,17 +187,17 @@ class SubscriptionShape(_Shape):
     sasl = _text("How it signs in to Kafka: the mechanism; null: it does not.", allow_none=True)
     format = _text("`cloudevents`, `xapi` or `caliper`.", allow_none=True)
     actor = _text("xapi: `account` or `mbox`, by which persons are identified.", allow_none=True)
-    home_page = _text("xapi: of accounts that the organisation's own ids name.", allow_none=True)
+    home_page = _text("xapi: home page of accounts named by the organisation's own ids.", allow_none=True)
     secrets = fields.Integer(
         required=True, allow_none=True, metadata={"description": "How many secrets sign its pushes."}
     )
     authorization = _text("`basic` or `bearer`; null: none.", allow_none=True)
     headers = _texts("Names of the headers that are sent.")
     allow_private = _flag("Whether private addresses are allowed.")
-    concurrency = fields.Integer(required=True, allow_none=True, metadata={"description": "Events under way at most."})
-    rate = _part(RateShape, "What it gets at most; null: no limit.", allow_none=True)
+    concurrency = fields.Integer(required=True, allow_none=True, metadata={"description": "Most events under way."})
+    rate = _part(RateShape, "The most that it gets; null: no limit.", allow_none=True)
     digest = _seconds("Period of its digests; null: it gets none", allow_none=True)
-    templates = _texts("Types and patterns with templates of the operator's.")
+    templates = _texts("Types and patterns that have templates of the operator's.")
 
 
 class ConfigurationShape(_Shape):

@@ -71,7 +71,7 @@ class LetterShape(Schema):
         required=True, metadata={"description": "Whether the subscription is in `bridge.yaml`."}
     )
     group = fields.String(
-        required=True, metadata={"description": "Its failure group; empty for one of an earlier version."}
+        required=True, metadata={"description": "Its failure group; empty: an earlier version made it."}
     )
 
 
@@ -91,7 +91,7 @@ class LetterPage(FilteredPage):
     dead_letters = fields.List(fields.Nested(LetterShape), required=True)
     expired = fields.Integer(
         required=True,
-        metadata={"description": "Dead letters of these subscriptions that `retention.dead_letters` has ever removed."},
+        metadata={"description": "Dead letters of these subscriptions removed by `retention.dead_letters` so far."},
     )
 
 
@@ -130,7 +130,7 @@ class LettersDone(Schema):
 def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     """List dead letters
 
-    Newest first. Nothing removes them but `bridge.retention.dead_letters`, a replay, or an operator.
+    Newest first. Only `bridge.retention.dead_letters`, a replay or an operator removes them.
     """
     services, persons = services_here(), sees_persons()
     name = query.get("subscription")
@@ -183,7 +183,7 @@ def show(subscription: str, number: str) -> dict[str, Any]:
 def discard(document: Mapping[str, Any]) -> dict[str, Any]:
     """Delete dead letters
 
-    For good, with their events.
+    Permanently, with their events.
     """
     failed: list[dict[str, str]] = []
     by_name: dict[str, list[str]] = {}

@@ -30,7 +30,7 @@ blueprint = ApiBlueprint(
     "deliveries", __name__, url_prefix="/api/v1/deliveries", description="Handing events to subscriptions."
 )
 _FIELDS = {persons: delivery_fields(persons=persons) for persons in (False, True)}
-_REMEDY = "It was not tried yet, or is older than bridge.retention.deliveries"
+_REMEDY = "It has not been tried yet, or is older than bridge.retention.deliveries"
 _ENDED_TEXT = {"delivered": "delivered", "cancelled": "cancelled", "dead": "given up; replay its dead letter"}
 
 
@@ -83,7 +83,7 @@ class DeliveryShape(Schema):
     error = fields.String(required=True, metadata={"description": "Its error in one line."})
     group = fields.String(required=True, metadata={"description": "Its failure group; empty: it is in none."})
     dead_letter = fields.String(
-        required=True, allow_none=True, metadata={"description": "Id of its dead letter; null: it is none."}
+        required=True, allow_none=True, metadata={"description": "Id of its dead letter; null: it has none."}
     )
     confirmed = fields.Boolean(required=True, metadata={"description": "Whether a receipt has confirmed it."})
     replays = fields.Integer(required=True, metadata={"description": "How often it was replayed."})
@@ -113,9 +113,9 @@ class DeliveryPage(FilteredPage):
 def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     """List deliveries
 
-    Those under way first, by subscription and next try, then those that have ended, newest first; of one `event` by
-    subscription. Events that were not tried yet are listed with `state=waiting` alone. Deliveries that have ended are
-    kept for `bridge.retention.deliveries`, dead letters for `bridge.retention.dead_letters`.
+    Those under way first, by subscription and next try, then those that have ended, newest first; those of one `event`
+    by subscription. Events that have not been tried yet are listed only with `state=waiting`. Deliveries that have
+    ended are kept for `bridge.retention.deliveries`, dead letters for `bridge.retention.dead_letters`.
     """
     services, persons = services_here(), sees_persons()
     name = query.get("subscription")
@@ -152,8 +152,8 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
 def show(subscription: str, event_id: str) -> dict[str, Any]:
     """Show one delivery
 
-    The last one of this event to this subscription, with its tries. 404: there is none: the event was not tried yet, or
-    the delivery is older than `bridge.retention.deliveries`.
+    The last one of this event to this subscription, with its tries. 404: there is none: the event has not been tried
+    yet, or the delivery is older than `bridge.retention.deliveries`.
     """
     return _known(subscription, event_id)
 
@@ -206,7 +206,7 @@ def _known(subscription: str, event_id: str) -> dict[str, Any]:
 
 
 def sound_id(subscription: str, event_id: str) -> bool:
-    """Whether a key can hold both: an address may have anything in it."""
+    """Whether a key can hold both: an address may contain anything."""
     return (subscription + event_id).isprintable() and len(subscription) + len(event_id) < 500
 
 
@@ -251,7 +251,7 @@ def _row(row: DeliveryRow) -> dict[str, Any]:
 
 
 def try_row(tried: LoggedTry) -> dict[str, Any]:
-    """One try as it is shown; without the answer, and without addresses in the error, for who may see no persons."""
+    """One try as shown: callers who may not see persons get neither its answer nor addresses in its error."""
     row = {
         "at": iso(tried.at),
         "seconds": tried.seconds,

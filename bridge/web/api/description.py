@@ -39,15 +39,15 @@ _ONCE = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"},
-    "description": "A random text: a repeated call with it is done once, and answered as the first time for a day.",
+    "description": "A random text: for a day, a call repeated with it is not done again, and gets the first answer.",
 }
 
 
 class DescribedApi(Api):  # type: ignore[misc]  # flask-smorest has no types
     """An API whose description names exactly the errors that each operation sends.
 
-    The description is made when it is first asked for: it takes longer than everything else at the start, and every
-    command of the command line starts an API.
+    The description is made when it is first requested: that takes longer than the rest of the start, and every command
+    of the command line starts an API.
     """
 
     ERROR_SCHEMA = ProblemDetails
@@ -139,7 +139,7 @@ def _describe_errors(api: DescribedApi) -> None:
 
 
 def _describe_shared(api: DescribedApi) -> None:
-    """Add to the operations, once all are known, what all of a method have."""
+    """Add to the operations, once all are known, what all operations of a method share."""
 
     def reference(status: HTTPStatus) -> Any:
         return api.spec.components.get_ref("response", status.name)
@@ -176,7 +176,7 @@ def described(
 
     def decorate(view: _View) -> _View:
         documented = document(view)
-        # The audit names it.
+        # The audit records it.
         documented.operation = operation  # type: ignore[attr-defined]
         return documented
 

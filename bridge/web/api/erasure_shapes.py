@@ -28,7 +28,7 @@ def _not_blank(text: str) -> None:
 
 
 class NewErasure(Schema):
-    """Whom to erase: a candidate id or an e-mail address at one source."""
+    """The person to erase: a candidate id or an e-mail address at one source."""
 
     source = fields.String(
         required=True, validate=[sound, validate.Length(1, 200)], metadata={"description": "Name of the source."}
@@ -46,7 +46,7 @@ class NewErasure(Schema):
     @validates_schema
     def _one(self, data: Mapping[str, Any], **_: Any) -> None:
         if len({"candidate", "email"} & data.keys()) != 1:
-            raise ValidationError("give candidate or email, one of them")
+            raise ValidationError("give either candidate or email")
 
 
 class PlaceCount(Schema):
@@ -66,18 +66,18 @@ class ErasureReport(Schema):
     )
     ended = shown_time("When everything was removed.")
     off_disk = shown_time(
-        "When the server's append-only file was without them; null: there was nothing, or it depends on `remedy`.",
+        "When the server's append-only file no longer had them; null: there was nothing, or it depends on `remedy`.",
         allow_none=True,
     )
     out_of_memory = shown_time(
         "When the bytes are out of the server's memory, at the latest; null: there was nothing.", allow_none=True
     )
-    remedy = fields.String(required=True, metadata={"description": "How to have it earlier; empty: nothing to do."})
+    remedy = fields.String(required=True, metadata={"description": "How to have that earlier; empty: nothing to do."})
     backups = fields.String(required=True, metadata={"description": "What still has the data."})
 
 
 class ErasureShape(Schema):
-    """One erasure. It does not say whom: `person` is a digest."""
+    """One erasure. It does not reveal the person: `person` is a digest."""
 
     class Meta:
         unknown = EXCLUDE
@@ -91,15 +91,15 @@ class ErasureShape(Schema):
     dry_run = fields.Boolean(required=True, metadata={"description": "Whether it removes nothing."})
     created = shown_time("When it was made.")
     by = fields.String(required=True, metadata={"description": "Who made it."})
-    updated = shown_time("When it last moved on.")
+    updated = shown_time("When it last made progress.")
     step = fields.String(
         required=True,
         validate=validate.OneOf((*STEPS, "")),
-        metadata={"description": "What it does; empty: it has ended."},
+        metadata={"description": "What it is doing; empty: it has ended."},
     )
     progress = fields.Float(required=True, metadata={"description": "Share of its steps that are done, 0 to 1."})
-    scanned = fields.Integer(required=True, metadata={"description": "Entries read so far, about."})
-    total = fields.Integer(required=True, metadata={"description": "Number of everything that was found."})
+    scanned = fields.Integer(required=True, metadata={"description": "Approximate number of entries read so far."})
+    total = fields.Integer(required=True, metadata={"description": "Number of all things found."})
     found = fields.List(fields.Nested(PlaceCount), required=True)
     oldest = shown_time("Time of the oldest stored entry that was found.", allow_none=True)
     newest = shown_time("Time of the newest one.", allow_none=True)

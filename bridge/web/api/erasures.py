@@ -42,8 +42,8 @@ class ErasurePage(Page):
 def add_erasure(document: Mapping[str, Any]) -> dict[str, Any]:
     """Erase one person, or count what would be erased
 
-    Everything the bridge stores about the person at this source is removed, and what is not delivered yet is not
-    delivered. A dispatch process runs the job; ask for it until `state` is `done`: `total` is 0 if nothing was found.
+    Everything the bridge stores about the person at this source is removed, and events not delivered yet are not
+    delivered. A dispatch process runs the job; read it until `state` is `done`: `total` is 0 if nothing was found.
     With `dry_run` nothing is removed. Webhooks and polls that come later are published as usual.
     """
     services, caller = services_here(), caller_here()

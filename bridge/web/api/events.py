@@ -1,4 +1,4 @@
-"""`/api/v1/events`: published events, notices included. What follows them is in `stream.py`."""
+"""`/api/v1/events`: published events, notices included. Following them live is in `stream.py`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class EventPage(FilteredPage):
 def list_events(query: Mapping[str, Any]) -> dict[str, Any]:
     """List events
 
-    Newest first. docs/operations.md, "Filters", has the language of `filter` and all fields.
+    Newest first. docs/operations.md, "Filters", describes the language of `filter` and all fields.
     """
     services, persons = services_here(), sees_persons()
     if "source" in query:
@@ -110,8 +110,8 @@ def list_events(query: Mapping[str, Any]) -> dict[str, Any]:
 def show_event(ident: str) -> dict[str, Any]:
     """Show one event
 
-    The first characters of an id are enough, four at least, where only one event has them. 404: there is none; it may
-    be older than `bridge.retention.events`.
+    The first characters of an id, at least four, are enough if only one event has them. 404: there is none; it may be
+    older than `bridge.retention.events`.
     """
     services = services_here()
     matches = services.event_index.find(ident, services.now())

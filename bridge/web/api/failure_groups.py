@@ -52,7 +52,7 @@ class GroupShape(Schema):
 
     id = fields.String(required=True, metadata={"description": "Subscription and fingerprint, with a slash between."})
     subscription = fields.String(required=True, metadata={"description": "Name of the subscription."})
-    fingerprint = fields.String(required=True, metadata={"description": "Of reason, status and message."})
+    fingerprint = fields.String(required=True, metadata={"description": "Derived from reason, status and message."})
     state = fields.String(
         required=True,
         metadata={
@@ -67,17 +67,17 @@ class GroupShape(Schema):
     count = fields.Integer(required=True, metadata={"description": "Deliveries in it now: `failing` and `dead`."})
     failing = fields.Integer(required=True, metadata={"description": "Deliveries that wait for their next try."})
     dead = fields.Integer(required=True, metadata={"description": "Dead letters."})
-    failures = fields.Integer(required=True, metadata={"description": "Failures ever."})
+    failures = fields.Integer(required=True, metadata={"description": "Failures so far."})
     first = shown_time("First failure.")
     last = shown_time("Last failure.")
     example = fields.String(required=True, metadata={"description": "Event id of the last failure."})
     reopened = fields.Integer(
-        required=True, metadata={"description": "How often it was open again after it was fixed or acknowledged."}
+        required=True, metadata={"description": "How often it was reopened after it was fixed or acknowledged."}
     )
 
 
 class GroupPage(Page):
-    """Failure groups, in the order that was asked for."""
+    """Failure groups, in the requested order."""
 
     failure_groups = fields.List(fields.Nested(GroupShape), required=True)
 
@@ -125,7 +125,7 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
 def show(subscription: str, fingerprint: str) -> dict[str, Any]:
     """Show one failure group
 
-    404: there is none; a group is forgotten when it is fixed for longer than `bridge.retention.deliveries`.
+    404: there is none; a group is forgotten when it has been fixed for longer than `bridge.retention.deliveries`.
     """
     return _row(subscription, _known(subscription, fingerprint))
 
@@ -148,7 +148,7 @@ def acknowledge(subscription: str, fingerprint: str) -> dict[str, Any]:
 @described(blueprint, "reopenFailureGroup", *_CHANGED)
 @blueprint.response(200, GroupShape, description="Open")
 def reopen(subscription: str, fingerprint: str) -> dict[str, Any]:
-    """End the muting of a failure group
+    """Unmute a failure group
 
     409: it is fixed; the next failure opens it.
     """
@@ -162,7 +162,7 @@ def reopen(subscription: str, fingerprint: str) -> dict[str, Any]:
 def discard(subscription: str, fingerprint: str) -> dict[str, int]:
     """Delete the dead letters of a failure group
 
-    For good, with their events. Deliveries that still fail go on.
+    Permanently, with their events. Deliveries that still fail continue.
     """
     before = _known(subscription, fingerprint)
     number = _groups().discard(subscription, fingerprint, now=services_here().now())
@@ -184,7 +184,7 @@ def _after(position: tuple[str, ...] | None) -> tuple[float, str] | None:
 
 
 def _known(subscription: str, fingerprint: str) -> FailureGroup:
-    # A key takes printable names alone, and there is no subscription with another.
+    # A key takes only printable names, and no subscription has any other.
     group = _groups().find(subscription, fingerprint) if subscription.isprintable() else None
     if group is None:
         refuse(404, f"unknown failure group: {clip(subscription, 40)}/{clip(fingerprint, 40)}. It may be forgotten")

@@ -1,4 +1,4 @@
-"""Failed logins: after too many of an address, or of all, further ones are refused for the rest of the minute."""
+"""Failed logins: after too many from one address, or in all, further ones are refused for the rest of the minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALL = "all"
 
 
 class FailedLogins:
-    """Counts failures in the state, for all processes. A login that is right costs no call.
+    """Counts failures in the state, for all processes. A correct login costs no call.
 
     A process learns what the others have counted with the first failure that it sees itself.
     """
@@ -32,11 +32,11 @@ class FailedLogins:
         self._counts: dict[str, int] = {}
 
     def wait(self, address: str) -> int:
-        """Seconds for which no login from this address is looked at; 0: it is."""
+        """Seconds for which logins from this address are not checked; 0: they are."""
         return self._left() if self._count(_digest(address)) >= PER_ADDRESS else 0
 
     def record(self, address: str) -> int:
-        """Count a failure; seconds for which further ones are refused, 0 if they are not yet."""
+        """Count a failure, and return the seconds for which further ones are refused, 0 if they are not yet."""
         names = (_digest(address), _ALL)
         stored = self._stored(names)
         for name, number in zip(names, stored, strict=True):
@@ -54,7 +54,7 @@ class FailedLogins:
                     pipeline.expire(keys.failed_logins(minute, name), 2 * _SECONDS)
                 return [int(number) for number in pipeline.execute()[::2]]
         except StateUnavailable:
-            # Refusing is right without it; this process still counts its own.
+            # Refusing works without the state: this process still counts its own.
             return [0] * len(names)
 
     def _count(self, name: str) -> int:
@@ -68,5 +68,5 @@ class FailedLogins:
 
 
 def _digest(address: str) -> str:
-    # An address names a person's connection: the state holds none.
+    # An address identifies a person's connection: the state holds only its digest.
     return sha256(address.encode()).hexdigest()[:16]

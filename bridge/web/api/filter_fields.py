@@ -1,4 +1,4 @@
-"""`/api/v1/fields`: what the filters of lists may name, for who writes them with help."""
+"""`/api/v1/fields`: the fields that filters of lists may use, for whoever suggests them."""
 
 from __future__ import annotations
 

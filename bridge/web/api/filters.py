@@ -1,4 +1,4 @@
-"""Lists that are filtered: `filter`, `since` and `until` of the query, and how far a search came."""
+"""Filtered lists: `filter`, `since` and `until` of the query, and how far a search came."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOMENT = "2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC."
 
 
 class FilteredQuery(PageQuery):
-    """The query of a list that is filtered; subclasses add parameters of their own."""
+    """The query of a filtered list; subclasses add parameters of their own."""
 
     filter = fields.String(
         validate=[sound, validate.Length(max=MAX_LENGTH)],
@@ -43,7 +43,7 @@ class FilteredQuery(PageQuery):
 
 
 class FilteredPage(Page):
-    """The answer of a list that is filtered; subclasses add the rows."""
+    """The answer of a filtered list; subclasses add the rows."""
 
     searched_until = fields.String(
         required=True,
@@ -68,7 +68,7 @@ def query_of(query: Mapping[str, Any], declared: Fields) -> Query:
 
 
 def place_of(resource: str, query: Mapping[str, Any], streams: int) -> Place | None:
-    """Where the query's cursor says that a list of entries continues; refuses any other cursor."""
+    """Where a list of entries continues according to the query's cursor; refuses any other cursor."""
     position = position_of(resource, query)
     if position is None:
         return None
@@ -93,13 +93,13 @@ def iso(moment: float | None) -> str | None:
 
 
 def refuse_ambiguous(noun: str, beginning: str) -> NoReturn:
-    """Refuse a beginning that several ids have, with 422."""
+    """Refuse with 422 a beginning that several ids share."""
     problem = f'several {noun} have an id that begins with "{clip(beginning, 40)}". Give more of it'
     refuse(422, problem, errors={"ident": [problem]})
 
 
 def without_addresses(value: Any) -> Any:
-    """The value with `***` for every text in it that holds an e-mail address, as some vendors' attempt ids do."""
+    """The value with `***` for every text in it that contains an e-mail address, as some vendors' attempt ids do."""
     if isinstance(value, Mapping):
         return {name: without_addresses(member) for name, member in value.items()}
     if isinstance(value, list):

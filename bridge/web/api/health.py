@@ -47,7 +47,7 @@ class Part(Schema):
     heartbeat_at = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "Last heartbeat of any of its processes; null: none of late."},
+        metadata={"description": "Last heartbeat of any of its processes; null: none recently."},
     )
 
 
@@ -60,7 +60,7 @@ class Check(Schema):
     name = fields.String(required=True, metadata={"description": "What was checked."})
     status = _status("`failure`: must be fixed.")
     text = fields.String(required=True, metadata={"description": "The fact."})
-    remedy = fields.String(required=True, metadata={"description": "What to do; empty where nothing is to be done."})
+    remedy = fields.String(required=True, metadata={"description": "What to do; empty: nothing."})
     unreachable = fields.Boolean(required=True, metadata={"description": "Whether a server could not be reached."})
 
 
@@ -77,7 +77,7 @@ class Process(Schema):
     )
     configuration = fields.String(required=True, metadata={"description": "Number of the configuration that it uses."})
     loaded_at = shown_time("When it loaded that configuration.")
-    seen_at = shown_time("When it last said so.")
+    seen_at = shown_time("When it last reported this.")
     version = fields.String(
         required=True, allow_none=True, metadata={"description": "Its version of the bridge; null: an earlier one."}
     )
@@ -105,7 +105,7 @@ class StateServer(Schema):
     policy = fields.String(required=True, metadata={"description": "`maxmemory-policy`; must be `noeviction`."})
     append_only = fields.Boolean(required=True, metadata={"description": "Whether it writes an append-only file."})
     append_fsync = fields.String(
-        required=True, allow_none=True, metadata={"description": "`appendfsync`; null: it does not say."}
+        required=True, allow_none=True, metadata={"description": "`appendfsync`; null: unknown."}
     )
     last_write_ok = fields.Boolean(required=True, metadata={"description": "Whether its last write to disk succeeded."})
     clients = fields.Integer(required=True, metadata={"description": "Open connections."})
@@ -147,7 +147,7 @@ class Health(Schema):
 class _Asked(Schema):
     about = fields.String(
         validate=validate.OneOf(("bridge",)),
-        metadata={"description": "`bridge`: no findings about single sources and subscriptions, which may be many."},
+        metadata={"description": "`bridge`: no findings about each source and subscription, which may be many."},
     )
 
 
@@ -160,7 +160,7 @@ def show_health(query: Mapping[str, Any]) -> dict[str, Any]:
     """Show what would lose events, and how to fix it
 
     The parts and their processes, the state server, and the findings of `attempt-bridge doctor` that need no connection
-    to brokers and receivers. 200 whatever was found: `status` says it.
+    to brokers and receivers. 200 whatever was found: see `status`.
     """
     services = services_here()
     findings = list(examine(services, outward=False, each="about" not in query))
@@ -186,7 +186,7 @@ def _parts(services: Services) -> list[dict[str, Any]]:
         with state_errors():
             beats = last_beats(services.state, PARTS)
     except StateUnavailable:
-        # The findings say so.
+        # The findings report it.
         beats = [None for _ in PARTS]
     return [{"name": name, "heartbeat_at": _moment(beat)} for name, beat in zip(PARTS, beats, strict=True)]
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that is repeated with its key is done once, and answered as the first time for a day."""
+"""`Idempotency-Key`: for a day, a POST that is repeated with its key is not done again, and gets the first answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["HEADER", "register_once"]
 
 HEADER = "Idempotency-Key"
 _LONGEST = 200
-#: How long an answer is kept; and how long a call may take until another one with its key may be made.
+#: How long an answer is kept; and how long a call may take before its key may be used again.
 _ANSWER_SECONDS, _CALL_SECONDS = 86_400, 120
 
 
@@ -73,12 +73,12 @@ def _finish(answer: Response) -> Response:
             else:
                 state.delete(key)
     except StateUnavailable:
-        # It was done, and that is the answer; a repetition is refused until the key expires.
+        # The call was done, so this is its answer; a repetition is refused until the key expires.
         return answer
     return answer
 
 
 def register_once(app: Flask) -> None:
-    """Have every call below the API done once for each key."""
+    """Have every call of the API done only once for each key."""
     app.before_request(_begin)
     app.after_request(_finish)

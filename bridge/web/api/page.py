@@ -37,7 +37,7 @@ def page_blueprint(api: DescribedApi) -> Blueprint:
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """The page of an OpenAPI document. Texts of it are escaped."""
+    """The page of an OpenAPI document. Its texts are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["code"] = _with_code
     components = document.get("components", {})
@@ -135,7 +135,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _name(schema: Mapping[str, Any]) -> str:
-    """The component that a schema refers to, "" if it is none."""
+    """The component that a schema refers to, "" if it refers to none."""
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 

@@ -19,10 +19,10 @@ from bridge.web.api.common import refuse
 __all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Page", "PageQuery", "cursor_of", "page_of", "position_of", "refuse_cursor"]
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 1000
-#: Longer than any cursor that is given out: positions are stream ids, times, names.
+#: Longer than any cursor that is issued: positions are stream ids, times, names.
 _LONGEST = 4000
 
-_REMEDY = "Remedy: give `next` of the page before, or leave it out"
+_REMEDY = "Remedy: give `next` of the previous page, or leave it out"
 _NO_CURSOR = f"is not a cursor of this API. {_REMEDY}"
 
 _Row = TypeVar("_Row")
@@ -38,7 +38,7 @@ class PageQuery(Schema):
     )
     cursor = fields.String(
         validate=[validate.Length(1, _LONGEST), validate.Regexp(r"^[A-Za-z0-9_=-]+$", error=_NO_CURSOR)],
-        metadata={"description": "`next` of the page before, with the same filters; the first page without it."},
+        metadata={"description": "`next` of the previous page, with the same filters; without it, the first page."},
     )
 
 
@@ -85,7 +85,7 @@ def page_of(
     position: Callable[[_Row], Sequence[str]],
     shown: Callable[[_Row], Any] = lambda row: row,
 ) -> dict[str, Any]:
-    """The page `{resource: [...], "next": ...}` with the first `limit` rows; one more is read to know of a next page.
+    """The page `{resource: [...], "next": ...}` with the first `limit` rows; one more is read to see if a page follows.
 
     `rows`: what follows the query's cursor, in the order of the list. `position`: of one row, for `cursor_of`.
     `shown`: makes the row of the answer.

@@ -41,22 +41,26 @@ class PartitionRow(Schema):
 class PartitionsShape(Schema):
     """How attempts are spread, and how far a change of that has come."""
 
-    partitions = fields.Integer(required=True, metadata={"description": "Over how many attempts are spread."})
+    partitions = fields.Integer(
+        required=True, metadata={"description": "Number of partitions over which attempts are spread."}
+    )
     served = fields.Integer(
         required=True, metadata={"description": "How many the processes serve: `bridge.partitions` of bridge.yaml."}
     )
     state = fields.String(
         required=True,
         validate=validate.OneOf((NEVER, RUNNING, STOPPED, DONE)),
-        metadata={"description": "Of the last change of the number; `never`: there was none."},
+        metadata={"description": "State of the last change of the number; `never`: there was none."},
     )
     before = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "While memories move: the number before, else null."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "While memories move: the previous number, otherwise null."},
     )
     moved = fields.Integer(required=True, metadata={"description": "Memories moved by the last change."})
-    progress = fields.Float(required=True, metadata={"description": "Share of the memory that was looked through."})
+    progress = fields.Float(required=True, metadata={"description": "Share of the memory that has been gone through."})
     begun = shown_time("When the last change began; null: never.", allow_none=True)
-    seen = shown_time("When it was moved on last; null: never.", allow_none=True)
+    seen = shown_time("When it last made progress; null: never.", allow_none=True)
     rows = fields.List(fields.Nested(PartitionRow), required=True, metadata={"description": "Each partition."})
 
 
@@ -86,10 +90,10 @@ def show_partitions() -> dict[str, Any]:
 @blueprint.arguments(NewPartitions, example=_EXAMPLE)
 @blueprint.response(200, PartitionsShape, description="The partitions")
 def change_partitions(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Spread attempts over another number of partitions
+    """Spread attempts over a different number of partitions
 
-    From now on; a dispatch process moves what is remembered. Everything goes on meanwhile. Events stay where they were
-    published. 409: an earlier change is not done, or a running process does not serve so many.
+    From now on; a dispatch process moves what is remembered. Everything keeps running meanwhile. Events stay where they
+    were published. 409: an earlier change is not done, or a running process does not serve that many.
     """
     services, number = services_here(), document["partitions"]
     store, before = _store(services), _store(services).read()
@@ -109,10 +113,10 @@ def change_partitions(document: Mapping[str, Any]) -> dict[str, Any]:
 def stop_partitions() -> dict[str, Any]:
     """Stop moving what is remembered
 
-    After the current batch. Attempts are spread over the new number all the same: what one needs moves when it is
-    published. 409: nothing moves.
+    After the current batch. Attempts are spread over the new number nevertheless: what an attempt needs moves when it
+    is published. 409: nothing is moving.
     """
-    return _changed(RUNNING, STOPPED, "nothing moves. See it with attempt-bridge partitions show")
+    return _changed(RUNNING, STOPPED, "nothing is moving. See it with attempt-bridge partitions show")
 
 
 @blueprint.route("/resume", methods=["POST"])
@@ -120,9 +124,9 @@ def stop_partitions() -> dict[str, Any]:
 @described(blueprint, "resumePartitions", HTTPStatus.CONFLICT)
 @blueprint.response(200, PartitionsShape, description="The partitions")
 def resume_partitions() -> dict[str, Any]:
-    """Go on moving what is remembered
+    """Resume moving what is remembered
 
-    Where it was stopped. 409: it is not stopped.
+    From where it was stopped. 409: it is not stopped.
     """
     return _changed(STOPPED, RUNNING, "nothing is stopped. See it with attempt-bridge partitions show")
 

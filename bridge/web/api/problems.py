@@ -26,7 +26,7 @@ __all__ = [
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
-#: What is said where an error says nothing about itself; of any other status, its name.
+#: The detail of an error without a text of its own; for any other status, its name.
 _DETAILS = {
     400: "the request is not well-formed",
     404: "unknown address. Remedy: see /api/v1/openapi.json for all addresses",
@@ -56,7 +56,7 @@ class ProblemDetails(_Answer):
     """An error, for every status from 400 on (RFC 9457)."""
 
     type = fields.String(
-        required=True, metadata={"description": "Always `about:blank`: the status says the kind of error."}
+        required=True, metadata={"description": "Always `about:blank`: the status is the kind of error."}
     )
     title = fields.String(required=True, metadata={"description": "The name of the status."})
     status = fields.Integer(required=True, metadata={"description": "The status of the answer."})
@@ -68,14 +68,14 @@ class ProblemDetails(_Answer):
         fields.Nested(Problem),
         required=True,
         metadata={
-            "description": "What is wrong with each member; empty where there is no more to say.",
+            "description": "What is wrong with each member; empty: there is no more to say.",
             "examples": [[{"path": "deadline", "message": "is in the past or before `due`. Give a later one"}]],
         },
     )
 
 
 def register_errors(app: Flask) -> None:
-    """Every error of the application becomes an answer with problem details."""
+    """Answer every error of the application with problem details."""
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(StateUnavailable, state_problem)
     app.after_request(_correct_options)
@@ -111,7 +111,7 @@ def problem_answer(
 def _http_problem(error: HTTPException) -> Response:
     status = error.code or 500
     details = getattr(error, "data", None) or {}
-    # webargs' messages are below the place they are about, such as `query`; those of our own are not.
+    # webargs nests messages below the location they are about, such as `query`; our own are not nested.
     places: Iterable[Any] = (details.get("messages") or {}).values()
     problems = [problem for value in (details.get("errors"), *places) for problem in problem_list(value)]
     allowed = (
@@ -137,8 +137,8 @@ def _http_problem(error: HTTPException) -> Response:
 
 
 def state_problem(error: StateUnavailable, fact: str = "") -> Response:
-    """The answer while the state server is unavailable. `fact`: what is known beside the error."""
-    # The error names the server: only who may read anything may read it.
+    """The answer while the state server is unavailable. `fact`: what is known besides the error."""
+    # The error names the server: only callers who may read get it.
     role = getattr(g.get("caller"), "role", None)
     known = access.includes(role, access.VIEWER)
     detail = clip(error, 500) if known else "state server unavailable. Remedy: run attempt-bridge doctor"

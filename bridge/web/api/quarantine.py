@@ -1,4 +1,4 @@
-"""`/api/v1/quarantine`: requests and records that are authentic and cannot be read."""
+"""`/api/v1/quarantine`: authentic requests and records that cannot be read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ItemPage(FilteredPage):
 
     quarantine = fields.List(fields.Nested(ItemShape), required=True)
     expired = fields.Integer(
-        required=True, metadata={"description": "Items that `retention.dead_letters` has ever removed."}
+        required=True, metadata={"description": "How many items `retention.dead_letters` has removed so far."}
     )
 
 
@@ -95,7 +95,7 @@ def show(number: str) -> dict[str, Any]:
     """
     item = _item(number)
     if item is None:
-        refuse(404, f"unknown item: quarantine/{clip(number, 40)}. It may be read since")
+        refuse(404, f"unknown item: quarantine/{clip(number, 40)}. It may have been read meanwhile")
     return mask_persons({**_row(item), "body": item.body.decode(errors="replace")}, "body")
 
 

@@ -53,7 +53,7 @@ class NewReceipts(Schema):
 
 
 class TakenReceipt(Schema):
-    """A receipt that was taken, now or before."""
+    """A receipt that was accepted, now or before."""
 
     class Meta:
         unknown = EXCLUDE
@@ -62,12 +62,12 @@ class TakenReceipt(Schema):
     event_id = fields.String(required=True, metadata={"description": "The event's id, in lower case."})
     given_up = fields.Boolean(
         required=True,
-        metadata={"description": "True: it came too late, the delivery had been given up or cancelled."},
+        metadata={"description": "True: it came too late; the delivery had been given up or cancelled."},
     )
 
 
 class TakenReceipts(Schema):
-    """Receipts that were taken, in the order of the call."""
+    """Receipts that were accepted, in the order of the call."""
 
     class Meta:
         unknown = EXCLUDE
@@ -84,7 +84,7 @@ def is_receipt(path: str) -> bool:
 @needs(RECEIVER)
 @described(blueprint, "confirmEvent", HTTPStatus.NOT_FOUND, *BODY_ERRORS)
 @blueprint.arguments(NewReceipt, example=_EXAMPLE)
-@blueprint.response(200, TakenReceipt, description="The receipt is taken")
+@blueprint.response(200, TakenReceipt, description="The receipt is accepted")
 def confirm_event(document: Mapping[str, Any]) -> dict[str, Any]:
     """Confirm an event
 
@@ -104,11 +104,11 @@ def confirm_event(document: Mapping[str, Any]) -> dict[str, Any]:
 @needs(RECEIVER)
 @described(blueprint, "confirmEvents", HTTPStatus.NOT_FOUND, *BODY_ERRORS)
 @blueprint.arguments(NewReceipts, example={"receipts": [_EXAMPLE]})
-@blueprint.response(200, TakenReceipts, description="All of them are taken")
+@blueprint.response(200, TakenReceipts, description="All of them are accepted")
 def confirm_events(document: Mapping[str, Any]) -> dict[str, Any]:
     """Confirm several events
 
-    Up to 100. 404: some were never sent; `problems` names them, and none is taken.
+    Up to 100. 404: some were never sent; `problems` lists them, and none is accepted.
     """
     receipts = [_read(receipt, f"receipts.{number}.") for number, receipt in enumerate(document["receipts"])]
     store, now = _receipts(), services_here().now()
@@ -128,7 +128,7 @@ def _receipts() -> Receipts:
 
 
 def _taken(receipt: Receipt, outcome: str) -> dict[str, Any]:
-    # One that was deleted for its age a moment ago came too late as well.
+    # A receipt for a delivery that was deleted for its age a moment ago came too late as well.
     return {
         "subscription": receipt.subscription,
         "event_id": receipt.event_id,
@@ -140,7 +140,7 @@ def _read(document: Mapping[str, Any], place: str) -> Receipt:
     """Read one receipt as strictly as one in the queue. Refuses any other, and one for another's subscription."""
     caller, name = caller_here(), document["subscription"]
     if caller is not None and caller.role == RECEIVER and name != caller.subscription:
-        # Before the name is looked up: a receiver does not learn which other subscriptions there are.
+        # Before the name is looked up: a receiver must not learn which other subscriptions there are.
         refuse(403, f"token {caller.name} is not for subscription {clip(name, 70)}. Remedy: use its own token")
     try:
         return read_receipt(document, services_here().config.subscriptions)
@@ -157,7 +157,7 @@ def _refuse_unknown(unknown: Mapping[str, Receipt]) -> NoReturn:
 
 
 def _record(receipts: list[Receipt]) -> None:
-    """In the audit, if an operator stands in for a receiver: those would fill it, and their deliveries say it."""
+    """Audit them if an operator stands in for a receiver: receivers' would fill it, and show in their deliveries."""
     caller = caller_here()
     if caller is not None and caller.role == RECEIVER:
         not_a_change()

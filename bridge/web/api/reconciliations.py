@@ -62,9 +62,7 @@ class NewReconciliation(Schema):
     source = fields.String(required=True, validate=sound, metadata={"description": "Name of the source."})
     since = fields.String(
         validate=validate.Length(1, 40),
-        metadata={
-            "description": "Start: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC. Seven days ago without it."
-        },
+        metadata={"description": "Start: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC. Default: seven days ago."},
     )
     fix = Flag(load_default=False, metadata={"description": "Publish what is missing or outdated."})
 
@@ -75,15 +73,17 @@ class ReconciliationRow(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    id = fields.String(required=True, metadata={"description": "Name of the source and a number, a slash between."})
+    id = fields.String(
+        required=True, metadata={"description": "Name of the source and a number, with a slash between."}
+    )
     source = fields.String(required=True, metadata={"description": "Name of the source."})
     state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={"description": "Its state."})
     since = shown_time("Start of the period, by finish of the attempts.")
     until = shown_time("End of the period.")
-    made = shown_time("When it was begun or, before that, asked for.")
+    made = shown_time("When it was begun or, before that, requested.")
     by = fields.String(required=True, metadata={"description": "Who asked for it; empty: nobody, or unknown."})
     waits = fields.String(required=True, metadata={"description": "Why it makes no progress; empty: it does."})
-    waits_until = shown_time("Until when it waits, where that is known.", allow_none=True)
+    waits_until = shown_time("Until when it waits, if that is known.", allow_none=True)
     error = fields.String(required=True, metadata={"description": "Why it failed; empty: it has not."})
     counts = fields.Dict(
         required=True, allow_none=True, metadata={"description": "Kind -> number of attempts; null before it is done."}
@@ -91,7 +91,7 @@ class ReconciliationRow(Schema):
 
 
 class ReconciliationDetails(ReconciliationRow):
-    """One comparison with everything that it found; nothing of it is there before it is done."""
+    """One comparison with everything that it found; these members are absent until it is done."""
 
     seconds = fields.Float(metadata={"description": "How long it took."})
     days = fields.Dict(metadata={"description": "Day (UTC) -> kind -> number of attempts."})
@@ -118,7 +118,7 @@ class ReconciliationPage(Page):
 def add_reconciliation(document: Mapping[str, Any]) -> dict[str, Any]:
     """Compare a vendor's list with what was published
 
-    A worker reads the list beside live traffic, which goes first. 409: the source is paused in the configuration.
+    A worker reads the list alongside live traffic, which has priority. 409: the source is paused in the configuration.
     """
     services, caller = services_here(), caller_here()
     source, now = services.config.sources[known_source(document["source"])], services.now()
@@ -151,7 +151,7 @@ def add_reconciliation(document: Mapping[str, Any]) -> dict[str, Any]:
 def list_reconciliations(query: Mapping[str, Any]) -> dict[str, Any]:
     """List comparisons
 
-    Newest first: the last 30 results of each source, nightly ones included, and what was asked for and has no result.
+    Newest first: the last 30 results of each source, nightly ones included, and requested ones without a result.
     """
     position = position_of("reconciliations", query, parts=2)
     name, state = query.get("source"), query.get("state")
@@ -179,7 +179,7 @@ def list_reconciliations(query: Mapping[str, Any]) -> dict[str, Any]:
 def show_reconciliation(source: str, number: str) -> dict[str, Any]:
     """Show one comparison
 
-    With the ids of the attempts that differ, once it is done. 404: there is none, or 30 newer ones of its source.
+    With the ids of the attempts that differ, once it is done. 404: there is none, or its source has 30 newer ones.
     """
     ident = f"{source}/{number}"
     result = next((result for result in _results().list(source) if result.id == ident), None)

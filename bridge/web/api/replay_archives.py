@@ -16,7 +16,7 @@ __all__ = ["archive_of", "archive_targets"]
 
 @contextmanager
 def archive_of(document: Mapping[str, Any], now: float) -> Iterator[Archive | None]:
-    """The archive that a call names, open until the end; None: none. Refuses one that is wrong or away."""
+    """The archive that a call names, open until the end; None if it names none. Refuses a wrong or unreachable one."""
     name = document.get("from_archive")
     if name is None:
         yield None

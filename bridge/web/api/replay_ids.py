@@ -1,4 +1,4 @@
-"""Where the things are that a replay names by id."""
+"""Where the items are that a replay names by id."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Places = list[tuple[str, int, str]]
 def places_of(kind: str, ids: Sequence[str], subscriptions: Sequence[str]) -> tuple[_Places, list[str]]:
     """((subscription, partition, stream id) of each, the ids that were not found).
 
-    Events are replayed to all `subscriptions`; of dead letters only theirs are found.
+    Events are replayed to all `subscriptions`; only their dead letters are found.
     """
     if kind == EVENTS:
         return _events(ids, subscriptions)
@@ -66,7 +66,7 @@ def _events(ids: Sequence[str], subscriptions: Sequence[str]) -> tuple[_Places, 
             by_ident[ident] = events[0]
     missing = [ident for ident in ids if ident not in by_ident and len(ident) >= SHORTEST]
     if missing:
-        # Published by an earlier version, which wrote no index: whole ids alone.
+        # Published by an earlier version, which wrote no index: only whole ids are found.
         steps = services.journal_reader.newest_first()
         by_ident |= {event.id: event for event in search(steps, lambda event: event.id in missing, len(missing)).rows}
     places = [(name, event.partition, event.entry_id) for event in by_ident.values() for name in subscriptions]

@@ -29,25 +29,25 @@ class NewReplay(Schema):
     ids = fields.List(
         fields.String(validate=[sound, validate.Length(1, 300)]),
         validate=validate.Length(1, MAX_IDS),
-        metadata={"description": "These alone: ids of dead letters, events or quarantined records."},
+        metadata={"description": "Only these: ids of dead letters, events or quarantined records."},
     )
     group = fields.String(
         validate=[sound, validate.Length(1, 300)], metadata={"description": "The dead letters of this failure group."}
     )
     filter = fields.String(
-        validate=[sound, validate.Length(max=MAX_LENGTH)], metadata={"description": "Filter, as lists have it."}
+        validate=[sound, validate.Length(max=MAX_LENGTH)], metadata={"description": "A filter, as for lists."}
     )
     since = fields.String(validate=validate.Length(1, 40), metadata={"description": f"Start: {_MOMENT}"})
     until = fields.String(validate=validate.Length(1, 40), metadata={"description": f"End: {_MOMENT}"})
     subscriptions = fields.List(
         fields.String(validate=[sound, validate.Length(1, 100)]),
         validate=validate.Length(1, 500),
-        metadata={"description": "Of dead letters: of which; of events: to which. All configured ones without it."},
+        metadata={"description": "For dead letters: whose; for events: to which. Default: all configured ones."},
     )
     from_archive = fields.String(
         validate=[sound, validate.Length(1, 100)],
         metadata={
-            "description": "Of events: those that the journal has no longer, from the tables of this sql subscription."
+            "description": "For events: those that have left the journal, from the tables of this sql subscription."
         },
     )
     rate = fields.Float(
@@ -55,7 +55,7 @@ class NewReplay(Schema):
         allow_none=True,
         validate=validate.Range(0.01, 100_000),
         metadata={
-            "description": "Maximum number a second; null: 25 while new events come, else as fast as they are sent."
+            "description": "Maximum number a second; null: 25 while new events arrive, else as fast as they are sent."
         },
     )
     preview = Flag(load_default=False, metadata={"description": "Count and show examples, replay nothing."})
@@ -91,10 +91,10 @@ class PreviewCount(Schema):
 
 
 class _Counts(Schema):
-    replayed = _number("Sent again; of quarantined records: read and published.")
+    replayed = _number("Sent again; for quarantined records: read and published.")
     waiting = _number("Not sent again, because their deliveries are under way already.")
     gone = _number("No longer there when their turn came.")
-    excluded = _number("Excluded by the filter of the job or of the subscription; of an archive also: in the journal.")
+    excluded = _number("Excluded by the filter of the job or of the subscription; for an archive also: in the journal.")
     failed = _number("Without their event, or still unreadable.")
 
 
@@ -120,9 +120,11 @@ class PreviewShape(Schema):
 
     total = _number("Number of items.")
     complete = fields.Boolean(
-        required=True, metadata={"description": "False: there are too many to count; these are of the oldest ones."}
+        required=True, metadata={"description": "False: there are too many to count; these are among the oldest."}
     )
-    excluded = _number("Excluded by the filter of the call or of the subscription; of an archive also: in the journal.")
+    excluded = _number(
+        "Excluded by the filter of the call or of the subscription; for an archive also: in the journal."
+    )
     unreadable = _number("Without their event: they cannot be replayed.")
     by_subscription = fields.List(fields.Nested(PreviewCount), required=True)
     examples = fields.List(
@@ -143,7 +145,7 @@ class ReplayShape(_Counts):
     state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={"description": "Its state."})
     what = fields.String(required=True, validate=validate.OneOf(KINDS), metadata={"description": "What is replayed."})
     subscriptions = fields.List(
-        fields.String(), required=True, metadata={"description": "Of which, or to which, it replays."}
+        fields.String(), required=True, metadata={"description": "Those it replays from, or to."}
     )
     from_archive = fields.String(
         required=True, metadata={"description": "The sql subscription whose tables it reads; empty: none."}
@@ -157,7 +159,7 @@ class ReplayShape(_Counts):
     updated = shown_time("When it last changed.")
     progress = fields.Float(required=True, metadata={"description": "How much of it is done, 0 to 1."})
     waits = fields.String(
-        required=True, metadata={"description": "Why it makes no progress, or goes slowly; empty: it does neither."}
+        required=True, metadata={"description": "Why it makes no progress, or is slow; empty: neither."}
     )
     error = fields.String(required=True, metadata={"description": "Why it failed; empty: it has not."})
     by_subscription = fields.List(fields.Nested(ReplayCounts), required=True)

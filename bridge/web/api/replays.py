@@ -143,7 +143,7 @@ def stop_replay(ident: str) -> dict[str, Any]:
 def resume_replay(ident: str) -> dict[str, Any]:
     """Continue a replay job
 
-    One that was stopped or has failed, where it ended. 409: it runs, or has ended.
+    A stopped or failed one continues where it ended. 409: it runs, or has ended.
     """
     return _changed(ident, "resume")
 
@@ -153,7 +153,7 @@ def resume_replay(ident: str) -> dict[str, Any]:
 @described(blueprint, "abortReplay", HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 @blueprint.response(200, ReplayShape, description="The job")
 def abort_replay(ident: str) -> dict[str, Any]:
-    """End a replay job for good
+    """End a replay job permanently
 
     After the current batch; what it made due is still sent. 409: it has ended.
     """
@@ -186,7 +186,7 @@ def _refuse_unknown(ident: str) -> NoReturn:
 
 
 def _masked(stored: StoredReplay) -> dict[str, Any]:
-    """Without the filter for who may not see persons: it may name one."""
+    """The job, without its filter for callers who may not see persons: it may name one."""
     row = replay_row(stored)
     return mask_persons(row, "filter") if row["filter"] else row
 

@@ -38,13 +38,13 @@ __all__ = ["RequestRow", "blueprint", "request_row"]
 blueprint = ApiBlueprint("requests", __name__, url_prefix="/api/v1/requests", description="Webhooks as received.")
 
 _FIELDS = {persons: request_fields(persons=persons) for persons in (False, True)}
-#: No request has the id, or several begin with it.
+#: No request has the id, or several ids begin with it.
 _ID_ERRORS = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 #: Entries to read first: most requests are small, but each may have 256 kB.
 _FIRST = 100
 #: Attempts of one request whose events are looked up.
 _MOST_ATTEMPTS = 10
-#: Seconds: the time of a request is rounded to a millisecond, that of its events is cut.
+#: Seconds: the time of a request is rounded to a millisecond, that of its events is truncated.
 _ROUNDED = 0.002
 
 
@@ -63,7 +63,7 @@ class RequestRow(Schema):
     received_at = fields.String(required=True, metadata={"description": "When it was received."})
     source = fields.String(required=True, metadata={"description": "Name of the source."})
     outcome = fields.String(
-        required=True, metadata={"description": "What the vendor was told; `rejected`: it was refused."}
+        required=True, metadata={"description": "What the vendor was answered; `rejected`: it was refused."}
     )
     reason = fields.String(required=True, allow_none=True, metadata={"description": "Why it has this outcome."})
     attempts = fields.List(
@@ -76,7 +76,7 @@ class RequestRow(Schema):
         allow_none=True,
         metadata={
             "description": "Number of the secret, or of the token in the address, that it matched: 1 is the first "
-            "one of the configuration of then. Null: there is none, or it is not known."
+            "one of the configuration at that time. Null: there is none, or it is not known."
         },
     )
     bytes = fields.Integer(required=True, metadata={"description": "Length of its body."})
@@ -116,7 +116,7 @@ class RequestPage(FilteredPage):
 class Reprocessed(Schema):
     """What became of a request that was processed again."""
 
-    outcome = fields.String(required=True, metadata={"description": "As the vendor would be told now."})
+    outcome = fields.String(required=True, metadata={"description": "What the vendor would be answered now."})
 
 
 @blueprint.route("", methods=["GET"])
@@ -127,7 +127,7 @@ class Reprocessed(Schema):
 def list_requests(query: Mapping[str, Any]) -> dict[str, Any]:
     """List requests
 
-    Newest first. docs/operations.md, "Filters", has the language of `filter` and all fields.
+    Newest first. docs/operations.md, "Filters", describes the language of `filter` and all fields.
     """
     services = services_here()
     if "source" in query:
@@ -157,8 +157,8 @@ def list_requests(query: Mapping[str, Any]) -> dict[str, Any]:
 def show_request(ident: str) -> dict[str, Any]:
     """Show one request without its body
 
-    The first characters of an id are enough, four at least, where only one request has them. 404: there is none; it
-    may be older than `bridge.retention.requests`.
+    The first characters of an id, at least four, are enough if only one request has them. 404: there is none; it may
+    be older than `bridge.retention.requests`.
     """
     request = _find(ident)
     return {**request_row(request), "headers": dict(request.headers), "events": _events(request)}
@@ -171,12 +171,12 @@ def show_request(ident: str) -> dict[str, Any]:
     200,
     {"type": "string", "format": "binary"},
     content_type="application/octet-stream",
-    description="The body, byte for byte; of a refused request its beginning",
+    description="The body, byte for byte; of a refused request only its beginning",
 )
 def read_request(ident: str) -> Response:
     """Get the body of a request
 
-    Byte for byte, as it was received; of a rejected request the first 4 kB.
+    Byte for byte, as it was received; of a rejected request only the first 4 kB.
     """
     answer = Response(_find(ident).body, mimetype="application/octet-stream")
     answer.headers["Content-Disposition"] = "attachment"
@@ -190,7 +190,7 @@ def read_request(ident: str) -> Response:
 def reprocess(ident: str) -> dict[str, Any]:
     """Process a request again
 
-    With the code and the configuration of now. Attempts that were published before are duplicates and stay as they
+    With the current code and configuration. Attempts that were published before are duplicates and stay as they
     are. 409: it was rejected, or its source was removed.
     """
     services, request = services_here(), _find(ident)
@@ -208,7 +208,7 @@ def reprocess(ident: str) -> dict[str, Any]:
 
 
 def _events(request: StoredRequest) -> list[dict[str, Any]]:
-    """The events that were built from it: they have the moment at which it was received."""
+    """The events that were built from it: they have the time at which it was received."""
     services = services_here()
     path = source_path(services.config.bridge.name, request.source)
     reader, index, now = services.journal_reader, services.event_index, services.now()

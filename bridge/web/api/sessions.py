@@ -52,7 +52,7 @@ class Login(Schema):
     @validates_schema
     def _one(self, data: Mapping[str, Any], **_: Any) -> None:
         if len({"token", "code"} & data.keys()) != 1:
-            raise ValidationError("give token or code, one of them")
+            raise ValidationError("give either token or code")
 
 
 class SessionRow(Schema):
@@ -92,7 +92,7 @@ def open_session(document: Mapping[str, Any]) -> Response:
 
     Sets a cookie for 12 hours that no script can read and no other site can send. Changes also need the header
     `X-CSRF-Token`. The session ends early when its token is removed from `access.tokens`. A code is for the
-    token that `up` has made: such a session ends when `access.tokens` names any.
+    token that `up` has made: such a session ends when `access.tokens` names any token.
     """
     refuse_if_blocked()
     token = _token_of_code(document["code"]) if "code" in document else _known_token(document["token"])
@@ -110,7 +110,7 @@ def open_session(document: Mapping[str, Any]) -> Response:
         samesite="Strict",
         secure=services.config.bridge.public_url.startswith("https://"),
     )
-    # The audit names who has logged in.
+    # The audit records who has logged in.
     g.caller = Caller(session.name, session.role, session.csrf)
     audited("session", after={"signed_in_with": "one-time code" if "code" in document else "a token"})
     return answer
@@ -123,7 +123,7 @@ def open_session(document: Mapping[str, Any]) -> Response:
 def close_session() -> Response:
     """Log out
 
-    Ends the session of the cookie, for whoever holds a copy of it too. Without a cookie nothing happens.
+    Ends the session of the cookie, also for anybody with a copy of it. Without a cookie nothing happens.
     """
     secret = request.cookies.get(COOKIE)
     if secret is None:
@@ -137,7 +137,7 @@ def close_session() -> Response:
 
 
 def check_csrf() -> None:
-    """Refuse a change that a foreign page may have made a browser send: one that shows a cookie or a proxy's header."""
+    """Refuse a change that a foreign page may have made a browser send: one with only a cookie or a proxy's header."""
     caller = caller_here()
     if caller is None or caller.csrf is None:
         return

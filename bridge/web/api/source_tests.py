@@ -56,7 +56,9 @@ class SourceTest(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    id = fields.String(required=True, metadata={"description": "Name of the source and a number, a slash between."})
+    id = fields.String(
+        required=True, metadata={"description": "Name of the source and a number, with a slash between."}
+    )
     source = fields.String(required=True, metadata={"description": "Name of the source."})
     state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={"description": "Its state."})
     ok = fields.Boolean(
@@ -64,15 +66,15 @@ class SourceTest(Schema):
     )
     steps = fields.List(fields.Nested(TestStep), required=True, metadata={"description": "The steps so far."})
     waits = fields.String(required=True, metadata={"description": "Why it has not begun; empty: it has."})
-    error = fields.String(required=True, metadata={"description": "Why it was not made; empty: it was."})
-    created = shown_time("When it was asked for.")
+    error = fields.String(required=True, metadata={"description": "Why it was not done; empty: it was."})
+    created = shown_time("When it was requested.")
 
 
 @blueprint.route("/<name>/test", methods=["POST"])
 @needs(OPERATOR)
 @described(blueprint, "testSource", HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 @blueprint.response(200, SourceTest, description="The result")
-@blueprint.alt_response(202, schema=SourceTest, description="It goes on: ask `showSourceTest` for the result")
+@blueprint.alt_response(202, schema=SourceTest, description="It is still running: `showSourceTest` has the result")
 def test_source(name: str) -> Any:
     """Test a source
 

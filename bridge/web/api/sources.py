@@ -79,7 +79,7 @@ class SourceRow(Schema):
 
 
 class SourceDetails(SourceRow):
-    """One source with everything that is known of it."""
+    """One source with everything that is known about it."""
 
     webhook_url = fields.String(
         required=True,
@@ -95,13 +95,13 @@ class SourceDetails(SourceRow):
     last_webhook = fields.Dict(
         required=True,
         allow_none=True,
-        metadata={"description": "The newest request; only its time if many of other sources came since."},
+        metadata={"description": "The newest request; only its time if many of other sources have come since."},
     )
     last_test = fields.Dict(
         required=True, allow_none=True, metadata={"description": "`id`, `state` and time of its newest test."}
     )
     budget = fields.Dict(required=True, metadata={"description": "Calls made and left, and when it resets."})
-    cursors = fields.Dict(required=True, metadata={"description": "Stream -> where reading stands."})
+    cursors = fields.Dict(required=True, metadata={"description": "Stream -> how far it has been read."})
     rounds = fields.List(fields.Dict(), required=True, metadata={"description": "The last rounds of polling."})
     watches = fields.List(fields.Dict(), required=True, metadata={"description": "The watches that are due first."})
     alarms = fields.List(fields.Dict(), required=True, metadata={"description": "What is wrong now."})
@@ -116,7 +116,7 @@ class SourcePage(Page):
 class Changed(Schema):
     """What a call has changed."""
 
-    changed = fields.Boolean(required=True, metadata={"description": "False: it was so already."})
+    changed = fields.Boolean(required=True, metadata={"description": "False: it already was."})
 
 
 @blueprint.route("", methods=["GET"])
@@ -133,7 +133,7 @@ def list_sources(query: dict[str, Any]) -> dict[str, Any]:
     position = position_of("sources", query)
     sources = list(services.config.sources.values())
     if position is not None:
-        # A source that was removed since is behind all others.
+        # A source that has been removed since sorts behind all others.
         names = [source.name for source in sources]
         sources = sources[names.index(position[0]) + 1 :] if position[0] in names else []
     page = page_of("sources", sources, query["limit"], lambda source: (source.name,))
@@ -222,6 +222,6 @@ def known_or_404(name: str) -> Source:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """The row; for who may not see persons, without the addresses that an error quotes."""
+    """The row; for callers who may not see persons, without the addresses that an error quotes."""
     shown: dict[str, Any] = row if sees_persons() else without_addresses(row)
     return shown

@@ -35,18 +35,18 @@ class _Asked(Schema):
     )
     sources = fields.String(
         validate=sound,
-        metadata={"description": "Only these sources, with commas between, `*`: all; no subscription."},
+        metadata={"description": "Only these sources, separated by commas, `*`: all; no subscriptions."},
     )
     subscriptions = fields.String(
         validate=sound,
-        metadata={"description": "Only these subscriptions, with commas between, `*`: all; no source."},
+        metadata={"description": "Only these subscriptions, separated by commas, `*`: all; no sources."},
     )
     figures = fields.String(validate=sound, metadata={"description": "Only these figures, separated by commas."})
     series = fields.Boolean(load_default=True, metadata={"description": "False: only the totals."})
 
 
 class _Numbers(fields.List[int]):
-    """A list of whole numbers that is there already: a check of each would take most of a call."""
+    """A list that already has whole numbers: checking each would take most of a call."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> list[Any] | None:
         numbers: list[Any] = value
@@ -65,7 +65,7 @@ class _Named(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    name = fields.String(required=True, metadata={"description": "Of the source or subscription."})
+    name = fields.String(required=True, metadata={"description": "Name of the source or subscription."})
     totals = fields.Dict(
         keys=fields.String(),
         values=fields.Integer(),
@@ -96,7 +96,7 @@ class StatsAnswer(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    period = fields.String(required=True, metadata={"description": "As it was asked for."})
+    period = fields.String(required=True, metadata={"description": "As requested."})
     step_seconds = fields.Integer(required=True, metadata={"description": "Length of a step, seconds."})
     starts = fields.List(
         fields.String(), required=True, metadata={"description": "When each step begins, oldest first."}

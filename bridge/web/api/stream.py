@@ -45,7 +45,7 @@ _ID = "Last-Event-ID"
 _START = "0-0"
 _REASONS = {
     SLOW: "the viewer reads too slowly. Remedy: reconnect with Last-Event-ID, or filter",
-    CLOSING: "this process of the bridge stops. Remedy: reconnect with Last-Event-ID",
+    CLOSING: "this process of the bridge is stopping. Remedy: reconnect with Last-Event-ID",
     "state": "the state server is unavailable. Remedy: reconnect with Last-Event-ID",
 }
 
@@ -58,11 +58,13 @@ class _Stream(Schema):
     )
     since = fields.String(
         validate=validate.Length(1, 40),
-        metadata={"description": "Start in the past, such as `2h`; `Last-Event-ID` and `after` count before it."},
+        metadata={"description": "Start in the past, such as `2h`; `Last-Event-ID` and `after` take precedence."},
     )
     after = fields.String(
         validate=[sound, validate.Length(1, 4000)],
-        metadata={"description": "As `Last-Event-ID`, for who cannot set headers; the header counts before it."},
+        metadata={
+            "description": "As `Last-Event-ID`, for clients that cannot set headers; the header takes precedence."
+        },
     )
     source = fields.String(validate=sound, metadata={"description": "Filter by source."})
     type = fields.String(validate=[sound, validate.Length(max=100)], metadata={"description": "Filter by type."})
@@ -71,9 +73,11 @@ class _Stream(Schema):
         load_default=",".join(_TOPICS),
         validate=validate.Regexp(
             "^(events|alarms|deliveries)(,(events|alarms|deliveries)){0,2}$",
-            error="must be events, alarms and deliveries, or some of them, with commas",
+            error="must be events, alarms and deliveries, or some of them, separated by commas",
         ),
-        metadata={"description": "`events`, `alarms` (of sources and subscriptions), `deliveries`; with commas."},
+        metadata={
+            "description": "`events`, `alarms` (of sources and subscriptions), `deliveries`; separated by commas."
+        },
     )
 
 
@@ -86,7 +90,7 @@ class _Stream(Schema):
             "name": _ID,
             "in": "header",
             "schema": {"type": "string"},
-            "description": "`id` of the last message that was read: the stream continues behind it.",
+            "description": "`id` of the last message that was read: the stream continues after it.",
         }
     ]
 )
@@ -97,7 +101,7 @@ def stream_events(query: Mapping[str, Any]) -> Response:
 
     Each message has the event's type as `event`, the place in the journal as `id`, and as `data` what `listEvents`
     shows of an event. `bridge.gap`: events are missing between `after` and `until`; list them. `bridge.dropped`: the
-    stream ends, for the `reason` in it. A comment comes every 15 seconds at least. `topics=deliveries`: each try that
+    stream ends, for the `reason` in it. A comment comes at least every 15 seconds. `topics=deliveries`: each try that
     ended since the stream began, as `delivery.delivered`, `delivery.handed_over`, `delivery.failed`, `delivery.dead`,
     without a place of its own; its `filter` has the fields subscription, event, type, source, outcome, reason, status,
     seconds.
@@ -157,7 +161,7 @@ def _viewer(
 
 
 def _start(live: Live, asked: Query, name: str, given: str | None) -> dict[int, str] | None:
-    """Where the past begins that is sent first: partition -> stream id; None: only what comes.
+    """Where the past that is sent first begins: partition -> stream id; None: only new events are sent.
 
     `given`: the id of the last message, from the header or parameter `name`.
     """
@@ -189,12 +193,12 @@ class _Feed:
     live: Live
     viewer: Viewer
     persons: bool
-    #: Place behind the last message: partition -> stream id.
+    #: Place after the last message: partition -> stream id.
     position: dict[int, str]
 
     def messages(self, joined: Mapping[int, str], *, has_past: bool, resumed: bool) -> Iterator[bytes]:
         """All messages. `joined`: where the viewer's live events begin; the past up to there is sent first."""
-        # Who reconnects before the first event continues from here.
+        # A viewer who reconnects before the first event continues from here.
         yield self._heartbeat()
         try:
             if has_past:
@@ -254,7 +258,7 @@ class _Feed:
         yield f"id: {self._id()}\n".encode() + event.rendered[self.persons]
 
     def _heartbeat(self) -> bytes:
-        """A comment, with the place for `Last-Event-ID`: what does not match is not read again."""
+        """A comment with the place for `Last-Event-ID`, so that what does not match is not read again."""
         return f": heartbeat\nid: {self._id()}\n\n".encode()
 
     def _id(self) -> str:
@@ -262,7 +266,7 @@ class _Feed:
 
 
 def _try_message(ended: EndedTry) -> bytes:
-    """Without an id: the place in the journal stays."""
+    """Without an id: the place in the journal does not change."""
     row = {**asdict(ended), "at": iso(ended.at)}
     return f"event: delivery.{ended.outcome}\ndata: {json.dumps(row, ensure_ascii=False)}\n\n".encode()
 

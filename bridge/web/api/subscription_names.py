@@ -1,4 +1,4 @@
-"""The names of subscriptions in queries and bodies: those that are configured, and those that were and have letters."""
+"""Names of subscriptions in queries and bodies: configured ones, and former ones that are not forgotten."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["known_subscription", "subscription_names", "unknown_subscription"]
 
 
 def subscription_names() -> list[str]:
-    """All names, also of subscriptions that are no longer in bridge.yaml and not forgotten."""
+    """All names, including those of subscriptions that are no longer in bridge.yaml but not forgotten."""
     services = services_here()
     return [*services.config.subscriptions, *services.orphans()]
 
 
 def unknown_subscription(name: str, *, configured: bool = False) -> str | None:
-    """The problem with a name that is not one; None: it is. Without a state server, only those in bridge.yaml are.
+    """The problem with an unknown name; None for a known one. Without a state server, only those in bridge.yaml are.
 
     `configured`: only those in bridge.yaml are.
     """

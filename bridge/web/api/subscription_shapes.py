@@ -40,7 +40,7 @@ class SubscriptionRow(_Shape):
 
     name = _text("Name of the subscription.")
     configured = fields.Boolean(
-        required=True, metadata={"description": "False: it is no longer in the configuration, and not forgotten."}
+        required=True, metadata={"description": "False: it is no longer in the configuration, but not forgotten."}
     )
     transport = _text(
         "`celery`, `kombu`, `http`, `sql`, `kafka` or `notify`; null: it is not configured.", allow_none=True
@@ -48,7 +48,7 @@ class SubscriptionRow(_Shape):
     target = _text("Queue, exchange, topic, address or services.", allow_none=True)
     state = _text(f"One of: {', '.join(STATES)}.")
     delivered = _number("Deliveries that succeeded, or were handed over where a receipt is required.")
-    handed_over = _number("Of these, those with a receipt required.")
+    handed_over = _number("Of these, those that require a receipt.")
     skipped = _number("Events that the filter excluded.")
     failed = _number("Tries that failed and were followed by a retry.")
     dead = _number("Deliveries that were given up.")
@@ -59,7 +59,7 @@ class SubscriptionRow(_Shape):
     unsent = _number("Events that were deleted unsent, while it was paused or disabled.")
     retrying = _number("Deliveries that wait for a retry or a receipt.")
     dead_letters = _number("Dead letters kept.")
-    pending = _number("Events read by a dispatch process and not settled.")
+    pending = _number("Events read by a dispatch process but not settled.")
     lag = _number("Events that no dispatch process has read; null: the server cannot tell.", allow_none=True)
     circuit = _text("`closed`, `open`, `paused`, `disabled`, or `removed` where it is not configured.")
     why = _text("Why it is not closed; empty: it is.")
@@ -69,12 +69,12 @@ class SubscriptionRow(_Shape):
     failing_since = shown_time("When they began; null: the receiver answers.", allow_none=True)
     open_until = shown_time("When an open circuit lets the next try through; null: at once.", allow_none=True)
     last_error = _text("Error of the last failed try; empty: none failed.")
-    last_error_at = shown_time("When that was.", allow_none=True)
+    last_error_at = shown_time("When that try was.", allow_none=True)
     delivered_at = shown_time("The last successful try.", allow_none=True)
     waiting = _number("Events neither delivered nor given up; null: the server cannot tell.", allow_none=True)
     waiting_since = shown_time("When the oldest of them was recorded; null: none waits.", allow_none=True)
     deleted_from = shown_time(
-        "When deleting them unsent begins, because it is paused or disabled; null: none is deleted.", allow_none=True
+        "From when they are deleted unsent, because it is paused or disabled; null: none is deleted.", allow_none=True
     )
 
 
@@ -83,9 +83,7 @@ class SubscriptionDetails(SubscriptionRow):
 
     sending = fields.Integer(
         allow_none=True,
-        metadata={
-            "description": "Of one that is paused or disabled: lanes that may still be sending; null: it is active."
-        },
+        metadata={"description": "If it is paused or disabled: lanes that may still be sending; null: it is active."},
     )
     configuration = fields.Dict(metadata={"description": "As in the file, with defaults and without secrets."})
 
@@ -139,15 +137,15 @@ class ShownRequest(_Shape):
 
 
 class Tested(_Shape):
-    """What came of a test."""
+    """The result of a test."""
 
     subscription = _text("Name of the subscription.")
     ok = fields.Boolean(
-        required=True, metadata={"description": "Whether the receiver, broker, database or services took it."}
+        required=True, metadata={"description": "Whether the receiver, broker, database or services accepted it."}
     )
     problem = _text("What is wrong, in one line; empty: nothing.")
     reason = _text("Why it failed, a fixed word; empty: it did not.")
-    state = _text("State of the subscription: a test is sent in any.")
+    state = _text("State of the subscription: a test is sent in any state.")
     event_id = _text("Id of the event; empty: none was sent.")
     at = shown_time("When it was sent; null: it was not.", allow_none=True)
     seconds = fields.Float(required=True, allow_none=True, metadata={"description": "How long that took."})

@@ -45,12 +45,12 @@ blueprint = ApiBlueprint(
 def list_subscriptions(query: Mapping[str, Any]) -> dict[str, Any]:
     """List subscriptions
 
-    In the order of the configuration, then those that are no longer in it and not forgotten.
+    In the order of the configuration, then those that are no longer in it but not forgotten.
     """
     position = position_of("subscriptions", query)
     names = subscription_names()
     if position is not None:
-        # A subscription that was forgotten since is behind all others.
+        # A subscription that has been forgotten since sorts behind all others.
         names = names[names.index(position[0]) + 1 :] if position[0] in names else []
     page = page_of("subscriptions", names, query["limit"], lambda name: (name,))
     services = services_here()
@@ -65,8 +65,8 @@ def list_subscriptions(query: Mapping[str, Any]) -> dict[str, Any]:
 def show_subscription(name: str) -> dict[str, Any]:
     """Show one subscription
 
-    Configuration without secrets, counters, circuit, waiting events. One that is no longer in the configuration has
-    none.
+    Configuration without secrets, counters, circuit, waiting events. One that is no longer configured has no
+    `configuration`.
     """
     services, known = services_here(), _known(name)
     return _shown(subscription_details(services.deliveries, services.config, known, now=services.now()))
@@ -80,7 +80,7 @@ def pause_subscription(name: str) -> dict[str, Any]:
     """Pause a subscription
 
     Nothing more is sent until it is resumed; its events wait in the journal, for `bridge.retention.events` at most.
-    What is being sent at the moment may still arrive: `sending` of the subscription is 0 when nothing is.
+    What is being sent at the moment may still arrive: `sending` of the subscription is 0 once nothing is.
     """
     services, before = services_here(), _row(_configured(name))
     changed = services.deliveries.pause(name)
@@ -140,9 +140,9 @@ def test_subscription(name: str) -> dict[str, Any]:
     """Test a subscription
 
     A dispatch process sends one event of type `bridge.test`, with the attribute `bridgetest`, at once and without a
-    retry, whatever the filter asks for, also while the subscription is paused. It is not in the journal and counts as
-    no delivery. A broker takes it also where no receiver runs. 409: no dispatch process runs, another test is under
-    way, or there is nothing to send. 504: no report has come within 45 s.
+    retry, whatever the filter, even while the subscription is paused. It is not in the journal and does not count as a
+    delivery. A broker accepts it even if no receiver runs. 409: no dispatch process runs, another test is under way, or
+    there is nothing to send. 504: no report has come within 45 s.
     """
     services = services_here()
     _require_testable(name)
@@ -158,7 +158,7 @@ def test_subscription(name: str) -> dict[str, Any]:
 
 
 def _require_testable(name: str) -> None:
-    """Refuse a test that nobody could do."""
+    """Refuse a test that cannot be done."""
     services = services_here()
     if name not in services.config.subscriptions:
         if reads_journal(services.state, name, partitions=services.config.bridge.partitions):
@@ -168,7 +168,7 @@ def _require_testable(name: str) -> None:
     with state_errors():
         runs = services.state.exists(keys.heartbeat("dispatch"))
     if not runs:
-        refuse(409, "no dispatch process runs, which sends the test. Remedy: start attempt-bridge dispatch, or up")
+        refuse(409, "no dispatch process runs that could send the test. Remedy: start attempt-bridge dispatch, or up")
 
 
 def _tested(report: Report) -> dict[str, Any]:

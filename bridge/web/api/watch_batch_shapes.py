@@ -46,7 +46,7 @@ class Registered(Schema):
     """What was registered, or would be."""
 
     ids = fields.List(
-        fields.String(), required=True, metadata={"description": "Of the watches, in the order of the call."}
+        fields.String(), required=True, metadata={"description": "Ids of the watches, in the order of the call."}
     )
 
 
@@ -54,7 +54,9 @@ class ToCancel(Schema):
     """Which watches to cancel: either `ids`, or all expected attempts of `source`."""
 
     ids = fields.List(
-        fields.String(validate=sound), validate=validate.Length(1, MAX_BATCH), metadata={"description": "Of watches."}
+        fields.String(validate=sound),
+        validate=validate.Length(1, MAX_BATCH),
+        metadata={"description": "Ids of watches."},
     )
     source = fields.String(validate=sound, metadata={"description": "All expected attempts of this source."})
     dry_run = Flag(load_default=False, metadata={"description": "Count them, cancel nothing."})

@@ -17,7 +17,7 @@ __all__ = ["EARLIEST", "LATEST", "Moment", "NewWatch", "WatchFilter", "WatchPage
 #: Times that can be registered, UNIX seconds: 2000-01-01 to 2100-01-01.
 EARLIEST, LATEST = 946_684_800.0, 4_102_444_800.0
 _LABEL_LENGTH = 200
-#: Every reader of JSON takes integers up to it.
+#: Every JSON reader handles integers up to this.
 _LARGEST = 2**53
 #: Longer than any id or e-mail address.
 _WORD_LENGTH = 500
@@ -32,7 +32,7 @@ class _Text(fields.String):
 
 
 def _plausible(moment: datetime) -> None:
-    """Far from the ends of the calendar, where a moment has no date in another zone."""
+    """Refuse a time near the ends of the calendar, where it has no date in another zone."""
     if not EARLIEST <= moment.timestamp() < LATEST:
         first, last = (clock.to_datetime(moment).year for moment in (EARLIEST, LATEST))
         raise ValidationError(f"is not in the years {first} to {last - 1}. Give a time in these")
@@ -78,7 +78,7 @@ class WatchRow(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    id = fields.String(required=True, metadata={"description": "Names the watch in this API."})
+    id = fields.String(required=True, metadata={"description": "Identifies the watch in this API."})
     source = fields.String(required=True, metadata={"description": "The configured source."})
     key = fields.String(
         required=True, metadata={"description": "The attempt id, or with a leading `?` a key for several attempts."}
@@ -99,7 +99,7 @@ class WatchRow(Schema):
         required=True,
         metadata={"description": "What identifies the attempt at the vendor."},
     )
-    label = fields.String(required=True, allow_none=True, metadata={"description": "Your text of an expectation."})
+    label = fields.String(required=True, allow_none=True, metadata={"description": "Your own text of an expectation."})
     due = shown_time("Time of the first recheck of an expectation.", allow_none=True)
     deadline = shown_time("When it is overdue.")
     next_look = shown_time("Next recheck.", allow_none=True)

@@ -76,7 +76,7 @@ def _shown(watch: Listed) -> dict[str, Any]:
 
 
 def masked_watch(row: dict[str, Any]) -> dict[str, Any]:
-    """A watch, without label and reference for who may not see persons; id and key may hold an e-mail address."""
+    """A watch; for callers who may not see persons, without label, reference, and an id with an e-mail address."""
     hidden = ("label", "reference", *(("id", "key") if "@" in row["key"] else ()))
     return mask_persons(row, *hidden)
 
@@ -84,7 +84,7 @@ def masked_watch(row: dict[str, Any]) -> dict[str, Any]:
 def _listed(
     services: Services, asked: tuple[Sequence[str], str | None, str | None], position: Sequence[str] | None
 ) -> tuple[Sequence[Listed], Mapping[str, Mapping[str, int]], bool]:
-    """All matching watches, the numbers of all, and whether they are as they are now. `asked`: sources, state, kind.
+    """All matching watches, the numbers of all, and whether they are up to date. `asked`: sources, state, kind.
 
     To sort them, all must be read: further pages are cut from the list of the first one for a while. A command keeps
     the watches, web only their places.
@@ -143,8 +143,8 @@ def add_watch(document: Mapping[str, Any]) -> dict[str, Any]:
 def import_watches(document: Mapping[str, Any]) -> dict[str, Any]:
     """Expect several attempts
 
-    All are registered, or none if one of them is wrong. To register more than one call may hold, check all of them
-    with `dry_run` first. `csv` takes the text of a file instead.
+    All are registered, or none if one of them is wrong. If one call cannot hold them all, check all of them with
+    `dry_run` first. `csv` takes the text of a file instead.
     """
     services = services_here()
     work = watch_registration.check if document["dry_run"] else watch_registration.register
@@ -249,7 +249,7 @@ def cancel_watch(ident: str) -> Response | None:
 
 
 def _target(row: Mapping[str, Any]) -> str:
-    """A watch in the audit, where an id may not be: it may hold an e-mail address."""
+    """How the audit names a watch: not by its id, which may contain an e-mail address."""
     return f"watch of {row['source']} {digest_of(row['id'])}"
 
 

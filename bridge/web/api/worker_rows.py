@@ -16,7 +16,7 @@ NO_WORKER = "no worker runs. Remedy: start attempt-bridge worker and attempt-bri
 
 
 def moment_of(document: Mapping[str, Any], name: str) -> float:
-    """A moment of a body, UNIX seconds; refuses text that is none with 422."""
+    """A time in a body, as UNIX seconds; refuses any other text with 422."""
     try:
         return parse_moment(document[name], services_here().now()) / 1000
     except ValueError as error:
@@ -24,7 +24,7 @@ def moment_of(document: Mapping[str, Any], name: str) -> float:
 
 
 def is_worker_running() -> bool:
-    """Whether a worker has shown life in the last seconds. Raises `StateUnavailable`."""
+    """Whether a worker has shown signs of life in the last seconds. Raises `StateUnavailable`."""
     with state_errors():
         return bool(services_here().state.exists(keys.heartbeat("worker")))
 

@@ -174,7 +174,7 @@ def test_a_test_that_nobody_can_do_is_refused_in_one_line(app: FlaskClient, serv
     assert refused("crn") == (404, 'unknown subscription: "crn". Did you mean "crm"?')
     assert refused("crm") == (
         409,
-        "no dispatch process runs, which sends the test. Remedy: start attempt-bridge dispatch, or up",
+        "no dispatch process runs that could send the test. Remedy: start attempt-bridge dispatch, or up",
     )
     services.state.xgroup_create(keys.journal(0), "warehouse", "0", mkstream=True)
     assert refused("warehouse") == (409, "warehouse reads the journal itself: there is nothing to send")
