@@ -276,8 +276,8 @@ def test_the_check_warns_of_personal_data_without_a_filter_and_of_a_secret_that_
     code, out, err = shell("config", "check")
     assert (code, out) == (0, "")
     assert [line.split(". Remedy: ")[0] for line in err.splitlines()[:-1] if "example" not in line] == [
-        "bridge.yaml: subscriptions.books: warning: names and e-mail addresses of every candidate are sent: it has no "
-        "filter but types",
+        "bridge.yaml: subscriptions.books: warning: names and e-mail addresses of every candidate are sent: its only "
+        "filter is types",
         "bridge.yaml: subscriptions.crm: warning: secrets[0] expired at 2026-01-01T00:00:00Z; no other secret is "
         "valid: nothing is sent",
     ]

@@ -458,8 +458,8 @@ def test_the_command_previews_erases_and_exits_3_if_there_is_nothing(services: S
 def test_a_wrong_command_is_one_line(run: Run) -> None:
     for arguments, says in (
         (["--candidate", "1"], "--source is missing"),
-        (["--source", "eu"], "give --candidate or --email"),
-        (["--source", "eu", "--candidate", "1", "--email", "a@b.c"], "give --candidate or --email"),
+        (["--source", "eu"], "give either --candidate or --email"),
+        (["--source", "eu", "--candidate", "1", "--email", "a@b.c"], "give either --candidate or --email"),
         (["--job", "x", "--dry-run"], "--job goes with"),
         (["--source", "moon", "--email", "not@either@one"], "is not an e-mail address"),
     ):

@@ -240,7 +240,7 @@ def test_a_stream_ends_with_its_process(services: Services) -> None:
     stream.next()
     current[0] = False
     last = stream.next()
-    assert (last["event"], "stops" in last["data"]) == ("bridge.dropped", True)
+    assert (last["event"], "stopping" in last["data"]) == ("bridge.dropped", True)
 
 
 def test_the_journal_is_read_only_while_there_are_viewers(services: Services) -> None:
