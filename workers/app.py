@@ -1,6 +1,6 @@
 """Celery: its configuration, and how worker and beat run.
 
-Beat only sends ticks; the state server knows what is due. So a lost tick, a repeated one or a second beat is harmless.
+Beat only sends ticks; what is due is in the state server. So a lost tick, a repeated one or a second beat is harmless.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ QUEUE = queues.WORKER
 CONCURRENCY = 4
 #: Interval of heartbeats; without one for three times as long a process counts as dead.
 HEARTBEAT_SECONDS = 5.0
-#: Interval of those between worker and an AMQP broker.
+#: Interval of the heartbeats between worker and an AMQP broker.
 _AMQP_HEARTBEAT = 10
 
 _log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> Celery:
     """The bridge's own Celery app. `stopping`: whether running polls are to end at the next page."""
-    # Celery lets CELERY_BROKER_URL win over its own configuration.
+    # In Celery, CELERY_BROKER_URL overrides the configuration.
     ignore_library_settings()
     broker = broker_address(services.broker_url)
     queue = queues.worker_queue(services.broker_url)
@@ -72,7 +72,7 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
         broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Acknowledged before it runs: the next tick does what a killed worker leaves undone. With late acknowledgement
+        # Acknowledged before it runs: the next tick does what a killed worker left undone. With late acknowledgement
         # a long catch-up would run a second time after the visibility timeout.
         task_acks_late=False,
         task_ignore_result=True,
@@ -96,7 +96,7 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
 def run_worker(services: Services, *, on_signals: Callable[[], object] = lambda: None) -> None:
     """Poll until SIGTERM or SIGINT, then finish the current page. Logging must be configured already.
 
-    `on_signals` is called once Celery has installed its handlers of signals, one of SIGHUP among them.
+    `on_signals` is called once Celery has installed its signal handlers, including one of SIGHUP.
 
     Raises `SystemExit` with Celery's exit code if that is not 0.
     """
@@ -155,7 +155,7 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         return {"read_timeout": 10, "write_timeout": 10, "confirm_publish": True}
     return {
-        # A task that a dying worker took but did not start returns after this time; checked every 5 s.
+        # A task that a dying worker took but did not start is redelivered after this time; checked every 5 s.
         "visibility_timeout": 300,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
@@ -168,7 +168,7 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
 
 
 class _EagerScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
-    """Beat's schedule in memory. At start everything is due at once; the tasks skip what was done a moment ago."""
+    """Beat's schedule in memory. At the start everything is due; the tasks skip what was done a moment ago."""
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
@@ -213,7 +213,7 @@ def _heartbeat_step(services: Services, refusals: RefusalCounter, broker: str) -
         refusals.flush()
 
     class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
-        """Uses the consumer's own timer, which Celery clears at every reconnection and this step sets again."""
+        """Uses the consumer's own timer, which Celery clears at every reconnection; this step sets it again."""
 
         requires = (ConsumerTasks,)
 
@@ -228,7 +228,7 @@ def _heartbeat_step(services: Services, refusals: RefusalCounter, broker: str) -
 
 
 def _keep_own_logging() -> None:
-    # With a receiver of this signal, Celery sets up no logging of its own.
+    # If this signal has a receiver, Celery does not set up logging.
     signals.setup_logging.connect(_leave_logging)
     bgThread.on_crash = _log_crash
     # Three lines per tick; `poll_round` and `rechecked` log the result.
@@ -239,13 +239,13 @@ def _keep_own_logging() -> None:
 
 
 def _name_problem(record: logging.LogRecord) -> bool:
-    """A problem with certificate or sentinels becomes one line with its remedy, without the text of a library."""
+    """Replace a problem with certificate or sentinels by one line with its remedy, without a library's text."""
     for argument in record.args if isinstance(record.args, tuple) else ():
         if not isinstance(argument, BaseException):
             continue
         problem = tls_problem(argument) or primary_problem(argument)
         if problem is not None:
-            # Our own words: as an argument they would be left out of the line.
+            # Our own words: as an argument they would be removed from the line.
             record.msg, record.args = f"broker: {problem}", ()
             break
     return True
@@ -257,4 +257,4 @@ def _log_crash(thread: Any, _message: str, *_args: Any) -> None:
 
 
 def _leave_logging(**_: Any) -> None:
-    """Does nothing: the process has configured logging before."""
+    """Does nothing: the process has already configured logging."""

@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Tasks:
-    """The tasks of one process. `stopping`: whether running polls shall end at the next page."""
+    """The tasks of one process. `stopping`: whether running polls must end at the next page."""
 
     def __init__(self, app: Celery, services: Services, stopping: Callable[[], bool]) -> None:
         self._services = services
@@ -61,11 +61,11 @@ class Tasks:
         _register(app, "bridge.reconcile", self.reconcile)
         self._jobs = JobRunner(services, stopping)
         self._job = _register(app, "bridge.job", self.job)
-        # For one release: for receivers that do not know the receipts' own queue yet.
+        # For one release only: for receivers that do not use the separate queue of receipts yet.
         _register(app, RECEIPT_TASK, self.receipt)
 
     def poll(self, source_name: str) -> None:
-        """One tick of a source: rechecks, then polls, because overdue attempts go before new ones.
+        """One tick of a source: rechecks, then polls, because overdue attempts take precedence over new ones.
 
         A poll that an operator asked for does not wait for the source's interval.
         """
@@ -97,7 +97,7 @@ class Tasks:
         for name in active:
             services.source_clock.follow(name, now)
         for name in services.watches.sources_due(active, now):
-            # Further ahead than it can be: the clock was set back.
+            # If it is further ahead than possible, the clock was set back.
             if not 0 < self._not_before.get(name, 0.0) - now <= _LONGEST_TICK:
                 self._recheck.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
         announce_overdue(services)
@@ -108,7 +108,7 @@ class Tasks:
             return
         report = recheck(self._services, source_name, stopping=self._stopping)
         if report.retry_at is not None:
-            # A minute at most: an operator may end a pause.
+            # At most a minute, because an operator may end a pause.
             self._not_before[source_name] = min(report.retry_at, self._services.now() + _LONGEST_TICK)
 
     def housekeeping(self) -> None:
@@ -145,7 +145,7 @@ class Tasks:
         check_subscriptions(self._services)
 
     def receipt(self, subscription: str, event_id: str) -> None:
-        """A subscriber confirms an event through the worker's queue. Deprecated; logged once per process."""
+        """Takes a receipt that came through the worker's queue. Deprecated; logged once per process."""
         # The arguments were checked when the message was read. If the state server loses a receipt, the event is sent
         # once more and confirmed again.
         if not self._told_of_receipts:
@@ -163,7 +163,7 @@ def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:
     def run(*args: str) -> None:
         method(*args)
 
-    # Not shared: every other application of this process would get it too.
+    # Not a shared task: every other Celery application in this process would get it too.
     return app.task(name=name, shared=False)(run)
 
 
@@ -173,7 +173,7 @@ def tick_seconds(poll: PollConfig) -> float:
 
 
 def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
-    """The tasks that beat sends. They expire: a tick is useless when the next one has come."""
+    """The tasks that beat sends. They expire: a tick is useless once the next one has come."""
     entries = {
         "housekeeping": _entry("bridge.housekeeping", 3600.0),
         "due rechecks": _entry("bridge.look", RECHECK_TICK_SECONDS),
@@ -189,7 +189,7 @@ def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
 
 
 def _entry(task: str, every: float, *args: str) -> dict[str, Any]:
-    # Ten seconds at least, for a worker that is busy.
+    # At least ten seconds, for a worker that is busy.
     return {"task": task, "schedule": every, "args": list(args), "options": {"expires": max(every, 10.0)}}
 
 

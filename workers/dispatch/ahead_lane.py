@@ -1,6 +1,6 @@
 """A lane that reads the next batch while one is being sent, for transports that wait for a server.
 
-Only full batches are sent beside it, by a thread: with less to send there is nothing to gain.
+Only full batches are sent that way, by a thread: with less to send there is nothing to gain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AheadLane(Lane):
     """Serves one subscription in one partition, like `Lane`.
 
     What was read ahead is sent once everything before it was delivered. Otherwise it is given back and read again, so a
-    receiver that fails gets no more than it would get from `Lane`.
+    failing receiver gets no more than it would get from `Lane`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -87,20 +87,20 @@ class AheadLane(Lane):
         return self._guarding(sent.batch, now, draw, partial(self._conclude, sent, now(), draw, failing=failing))
 
     def _read_ahead(self, now: float) -> Batch:
-        """New entries, unless others have to come before them."""
+        """Read new entries, unless others have to come first."""
         if self._reader.may_have_pending or now >= self._ahead_until:
             return Batch()
         return self._reader.next_batch(now, self.transport.batch, 0.0, most_retries=0)
 
     def _give_back(self, batch: Batch) -> None:
-        """They stay pending and are read again; they were not tried."""
+        """Give entries back untried: they stay pending and are read again."""
         if batch.items:
             self._member.keep([item.entry for item in batch.items])
             self._reader.may_have_pending = True
 
 
 class _UnderWay:
-    """A batch that a thread sends. The thread is a daemon: the process can end although the server hangs."""
+    """A batch that a thread sends. The thread is a daemon, so the process can end even if the server hangs."""
 
     def __init__(self, sending: Sent, send: Callable[[], Sequence[Try]]) -> None:
         """`sending`: without its tries. `send`: gives them."""

@@ -27,10 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Circuit:
-    """`client` may retry scripts. `lane`: identifies who asks. Methods raise the errors of redis-py.
+    """`client` may retry scripts. `lane`: identifies the caller. Methods raise the errors of redis-py.
 
     `apart`: the lane is in another partition than the circuit. If only the server of the circuit is away, on a cluster,
-    the lane goes on by the last answer; if its own is away too, it finds out by itself.
+    the lane uses the last answer; if its own server is away too, its other commands fail.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Circuit:
             self._client.hset(self._key, "open_until", 0)
 
     def record(self, outcomes: Sequence[Outcome], now: float, *, gone: str = "") -> None:
-        """Record what a batch says about the receiver. `outcomes`: charged ones. `gone`: why to disable at once."""
+        """Record what a batch shows about the receiver. `outcomes`: charged ones. `gone`: why to disable at once."""
         trailing = trailing_failures(outcomes)
         limits = self._limits
         args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes))]

@@ -3,18 +3,18 @@
 -- KEYS    1 retry (sorted set: event id by due time)   2 deliveries (hash: event id -> record)   3 journal (stream)
 --         4 claims (hash: event id -> times claimed and not settled)
 -- ARGV    1 now (UNIX seconds)   2 lease (seconds until another process may claim them)   3 maximum number of retries
---         4 claims that were never settled after which a retry is returned alone
+--         4 claims that were never settled after which a retry is returned on its own
 -- Returns {due time of the next retry or "", the claim, {event id, record, journal fields or {}, times claimed}...}
 --
 -- Why: a claim only moves the due time, so a process that dies delays its retries and loses none. A retry that was
--- claimed before and never settled is returned alone: if the process dies again, that event is the cause. What is sent
--- together, in one message, gets a second chance together.
+-- claimed before and never settled is returned on its own: if the process dies again, that event is the cause. Events
+-- that are sent together, in one message, get a second chance together.
 
 local retry, deliveries, journal, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local claim = string.format('%.3f', tonumber(ARGV[1]) + tonumber(ARGV[2]))
 local claimed = {}
 
--- nil also for a record that is not JSON or has no valid entry: it is returned all the same, and the caller gives it up.
+-- nil also for a record that is not JSON or has no valid entry: it is returned anyway, and the caller gives it up.
 local function journal_entry(record)
   local readable, parsed = pcall(cjson.decode, record)
   local entry = readable and type(parsed) == 'table' and parsed.entry

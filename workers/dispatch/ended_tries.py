@@ -1,4 +1,4 @@
-"""What is shown of tries to those who watch deliveries. Pure."""
+"""What those who watch deliveries see of tries. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OUTCOMES = {"ok": DELIVERED, "sent": HANDED_OVER, "retry": FAILED, "dead": DEAD
 
 
 def ended_tries(subscription: str, tried: Iterable[tuple[Item, Try]], rows: Sequence[Row]) -> list[EndedTry]:
-    """The tries that were settled by one of the rows; others are made again without counting."""
+    """The tries that were settled by one of the rows; others are repeated without being counted."""
     kinds = {row[2]: row[0] for row in rows}
     return [
         EndedTry(

@@ -1,7 +1,7 @@
 """Runs erasure jobs, batch by batch: one process holds the lease of a job, and any other can continue it.
 
-A batch is found, noted, then removed, and only then passed. So a process that is killed anywhere leaves nothing out,
-and what is repeated is counted once.
+A batch is found, noted, removed, and only then does the position move past it. So nothing is left out wherever the
+process is killed, and what is repeated is counted once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["CRASH_POINTS", "ErasureRunner"]
 CRASH_POINTS = ("leased", "read", "noted", "erased", "saved", "forgotten", "rewritten")
 #: Entries in one batch.
 _BATCH = 500
-#: Seconds between two looks at the jobs: without any, while the server rewrites its file, and after it could not.
+#: Seconds between two looks at the jobs: if there are none, while the server rewrites its file, and after it failed to.
 _IDLE_SECONDS, _WAIT_SECONDS, _AGAIN_SECONDS = 1.0, 0.2, 5.0
 _NOT_REWRITTEN = (
     "everything is removed, but the server cannot write its append-only file anew. Remedy: free disk space, see "
@@ -96,7 +96,7 @@ class ErasureRunner:
         except (StateUnavailable, KeyboardInterrupt):
             raise
         except Retryable as error:
-            # A database with tables of the person is away, or refuses.
+            # A database with the person's rows is away, or refuses.
             self._store.note_error(job.id, f"{error}; it is tried again", now=now())
             return _AGAIN_SECONDS
         except Exception as error:  # noqa: BLE001 - the other jobs and the process continue
@@ -150,14 +150,14 @@ class ErasureRunner:
         )
 
     def _forget(self, job: Erasure, now: Callable[[], float]) -> None:
-        """Keep the numbers and nothing of the person; before the file is rewritten, which then has nothing either."""
+        """Keep only numbers, and nothing about the person. The file, rewritten afterwards, then has nothing either."""
         moment = now()
         self._store.forget_person(job, self._report(job, moment, None), now=moment)
         self._crash("forgotten")
         self._store.save(job.id, step=_REWRITING, at="", read=0, now=moment)
 
     def _rewrite(self, job: Erasure, course: _Course, now: Callable[[], float]) -> float:
-        """Have the embedded server write its file anew. A file of somebody else's server is left alone."""
+        """Have the embedded server rewrite its file. Another server's file is left alone."""
         rewritten = None
         if self._is_embedded and job.found.counts and not job.dry_run:
             client = self._services.state

@@ -1,11 +1,11 @@
--- follow_clock: notice that the clock was set back, and move the retries of a lane back with it.
+-- follow_clock: detect that the clock was set back, and move the retries of a lane back with it.
 --
 -- KEYS    1 retry (sorted set: event id by due time)   2 counters of this partition (hash)
 -- ARGV    1 now by the state server (UNIX seconds)   2 seconds that the clock may go back without a step
 --         3 seconds after which `clock` is written again
 -- Returns the seconds by which the retries were moved, or 0
 --
--- Why: a due time is a moment of the clock by which it was set. `clock` is the latest moment that was seen, so a step is
+-- Why: a due time is only valid by the clock that set it. `clock` is the latest moment that was seen, so a step is
 -- noticed even if no process ran at that time. One step, so that two processes do not move the retries twice.
 
 local now, seen = tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'clock') or '')

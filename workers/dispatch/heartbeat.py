@@ -1,4 +1,4 @@
-"""The heartbeat of a dispatch process: one in each partition, beside the entries that others adopt without it."""
+"""The heartbeat of a dispatch process: one in each partition, next to the entries that others adopt if it stops."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bridge.state.cluster.slot_map import LOST
 
 __all__ = ["Heartbeat", "raise_unless_away"]
 
-#: Of the part as a whole, which `doctor` shows.
+#: Expiry of the heartbeat of the whole part, which `doctor` shows.
 _PART_SECONDS = 30.0
 
 
 class Heartbeat:
-    """Written by one thread. Methods raise the errors of redis-py, but pass over servers of a cluster that are away."""
+    """Written by one thread. Methods raise the errors of redis-py, but skip servers of a cluster that are away."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Heartbeat:
         self._beats = 0
         #: Partitions whose server did not answer the last heartbeat.
         self.away: frozenset[int] = frozenset()
-        #: When it last did not.
+        #: When each last failed to answer.
         self._unanswered: dict[int, float] = {}
 
     def beat(self, now: float) -> float:
-        """Write it. `now`: UNIX seconds by the state server, as far as is known. Returns the same anew."""
+        """Write it. `now`: UNIX seconds by the state server, as far as is known. Returns the state server's time."""
         milliseconds = int(self._silent * 1000)
         pipe = self._client.pipeline(transaction=False)
         for key in self._own:
@@ -67,7 +67,7 @@ class Heartbeat:
         self._unanswered |= dict.fromkeys(self.away, self._monotonic())
 
     def may_adopt(self, partition: int) -> bool:
-        """Whether consumers without a heartbeat are dead: after an outage, all get the time to write theirs."""
+        """Whether consumers without a heartbeat are dead: after an outage, all get time to write theirs."""
         lost = self._unanswered.get(partition)
         return lost is None or self._monotonic() - lost >= self._silent
 

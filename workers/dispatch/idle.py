@@ -1,7 +1,7 @@
 """The idle lanes of a process wait together: one blocking read of the journals and one poll, not one each.
 
-A lane arms its wait, checks once more that there is nothing to do, and then waits. The watch rings lanes when a journal
-has changed, when a retry is due that they may not know of, and when their subscription is paused or resumed.
+A lane arms its wait, checks once more that there is nothing to do, and then waits. The watch wakes lanes when a journal
+has changed, when a retry is due that they may not have seen, and when their subscription is paused or resumed.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class IdleLane:
     def __init__(self, watch: IdleLanes, subscription: str, partition: int, lane: str) -> None:
         """`lane`: how it confirms a pause (see admit.lua)."""
         self.subscription, self.partition, self.lane = subscription, partition, lane
-        #: It waits for the end of a pause, not for events.
+        #: Whether it waits for the end of a pause, not for events.
         self.stopped = False
         self._watch = watch
         self._rung, self._by_journal = threading.Event(), False
-        #: The lane has something else to do: until this is reset, no `wait` lasts.
+        #: Whether the lane has something else to do: until this is reset, `wait` returns immediately.
         self.urged = False
 
     def arm(self, *, stopped: bool = False) -> None:
-        """Whatever happens from now on ends `wait`. `stopped`: the subscription is paused or disabled."""
+        """Let whatever happens from now on end `wait`. `stopped`: the subscription is paused or disabled."""
         self.stopped, self._by_journal = stopped, False
         self._rung.clear()
         self._watch.add(self)
@@ -49,11 +49,11 @@ class IdleLane:
             self._rung.set()
 
     def disarm(self) -> None:
-        """There is something to do: no `wait` follows."""
+        """Note that there is something to do, so no `wait` follows."""
         self._watch.discard(self)
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so long; whether a journal has changed."""
+        """Wait at most `seconds`; whether a journal has changed."""
         self._rung.wait(seconds)
         self._watch.discard(self)
         return self._by_journal
@@ -80,7 +80,7 @@ class IdleLanes:
         self._journals = [keys.journal(partition) for partition in range(partitions)]
         self._armed: set[IdleLane] = set()
         self._changed, self._ended = threading.Condition(), False
-        #: Journal -> its newest entry; empty if it is to be found out.
+        #: Journal -> its newest entry; empty if it has to be read.
         self._newest: dict[str, bytes] = {}
         self._polled = -POLL_SECONDS
 
@@ -104,14 +104,14 @@ class IdleLanes:
                     self.step()
                 continue
             except StateUnavailable:
-                pass  # each lane finds out by itself, and reports it
+                pass  # each lane meets the error itself, and reports it
             except Exception as error:  # noqa: BLE001 - without the watch no idle lane would see an event in time
                 _log.error("idle_watch_failed", exc_info=error)
             self._ring_readers(self._journals)
             stop.wait(_AFTER_FAULT_SECONDS)
 
     def end(self) -> None:
-        """Nothing waits any longer."""
+        """Let no lane wait any longer."""
         with self._changed:
             self._ended = True
         self._ring(self._waiting())
@@ -134,7 +134,7 @@ class IdleLanes:
         positions = cast("dict[Any, Any]", self._newest)
         answer = self._client.xread(positions, count=1, block=max(1, int(block * 1000)))
         if answer:
-            # Much may come until a lane is idle again: where the journals end then is found out anew.
+            # Much may come until a lane is idle again: the ends of the journals are then read again.
             self._newest.clear()
             self._ring_readers({name.decode() for name, _ in cast("list[tuple[bytes, object]]", answer)})
 
@@ -152,7 +152,7 @@ class IdleLanes:
         answers = iter(pipe.execute(raise_on_error=False))
         newest = {journal: _end(next(answers), self._newest.get(journal)) for journal in self._journals}
         changed = {journal for journal, entry in newest.items() if entry != self._newest.get(journal)}
-        # Those too that armed meanwhile: lanes that arm later find these entries by themselves.
+        # Including lanes that armed meanwhile: lanes that arm later find these entries themselves.
         self._newest = newest
         self._ring_readers(changed)
         now = self._now()
@@ -160,7 +160,7 @@ class IdleLanes:
             first, marks = next(answers), next(answers)
             confirmed = lane.stopped and next(answers)
             if any(isinstance(answer, Exception) for answer in (first, marks, confirmed)):
-                # It finds out by itself what is the matter.
+                # The lane meets the error itself.
                 self._ring([lane])
                 continue
             paused, disabled = marks

@@ -34,7 +34,7 @@ def job_threads(
 ) -> list[threading.Thread]:
     """The threads that run all jobs until `stop`. `now`: UNIX seconds of the state server."""
     # They share the interpreter with the lanes: those that read and build events work no more than a third of the time.
-    # What moves memories waits for the state server most of the time anyway.
+    # The mover of memories waits for the state server most of the time anyway.
     runners: Sequence[_Runner] = (ReplayRunner(services, token), ErasureRunner(services, token))
     movers: Sequence[_Runner] = (RepartitionRunner(services, token),)
     return [
@@ -53,7 +53,7 @@ def _run(runners: Sequence[_Runner], now: Callable[[], float], stop: threading.E
         try:
             runner.leave()
         except StateUnavailable as error:
-            # Others continue the jobs when the leases end.
+            # Other processes continue the jobs when the leases expire.
             _log.warning("jobs_leave_failed", error=str(error))
 
 

@@ -91,7 +91,7 @@ class Lane:
         self._idle = None if idle is None else IdleLane(idle, name, partition, circuit_lane)
         places = {"journal": self._journal, "group": self._group, "start": self._begins}
         self._member = GroupMember(blocking_client, consumer=consumer, idle=self._idle, **places)
-        #: A process of the group is dead: `adopt` is to be called.
+        #: Whether a process of the group is dead, so that `adopt` must be called.
         self.adoption_due = False
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._counters = keys.subscription_state(name, partition)
@@ -120,13 +120,13 @@ class Lane:
         self._reader.recover()
 
     def finish(self, now: Callable[[], float], draw: Callable[[], float], *, within: float) -> None:
-        """Settle what is under way, for at most `within` seconds: the process ends. A batch ends with its step."""
+        """Settle what is under way, for at most `within` seconds: the process is ending. A batch ends with its step."""
 
     def step(self, now: Callable[[], float], draw: Callable[[], float], *, block: float = 0.0) -> float:
         """Handle at most one batch; returns the seconds to wait before the next step (0 if there may be more).
 
         `now`: UNIX seconds of the state server, read again after each wait. `draw`: uniform in [0, 1). `block`:
-        seconds to wait for an event if there is none. Raises `StateUnavailable`; then call `recover`.
+        seconds to wait for an event if there is none. Raises `StateUnavailable`; call `recover` after it.
         """
         with state_errors():
             self._join()
@@ -141,15 +141,15 @@ class Lane:
                 return self._guarding(batch, now, draw, handle)
             self._waits.forget(now())
             if probe:
-                # There is no event to probe with: let the next one be the probe at once.
+                # There is no event to probe with: let the next one be the probe immediately.
                 self._circuit.probe_again()
                 return max(0.5, batch.wait)
             return batch.wait
 
     def follow_clock(self, now: float, pipe: Pipeline | None = None) -> int:
-        """Move the retries if the clock was set back; by how many seconds. `now`: by the state server. Thread-safe.
+        """Move the retries if the clock was set back; returns by how many seconds. Thread-safe.
 
-        With `pipe` the script is only added to it, and its answer is the number.
+        `now`: by the state server. With `pipe` the script is only added to it, and its answer is the number.
         """
         args: list[str | float] = [f"{now:.3f}", _CLOCK_SLACK, _CLOCK_STORED]
         with state_errors():
@@ -183,7 +183,7 @@ class Lane:
             self._idle.urge()
 
     def _rest(self, word: str, block: float) -> float:
-        """Wait for the end of a pause, at most `block` seconds; the seconds to wait beyond that."""
+        """Wait for the end of a pause, at most `block` seconds; returns the seconds to wait beyond that."""
         if self._idle is None or block <= 0 or word not in ("paused", "disabled"):
             return 1.0
         self._idle.arm(stopped=True)
@@ -245,7 +245,7 @@ class Lane:
             self._circuit.record(charged, moment, gone=gone)
             self._crash("judged")
         elif probe and not tried_items:
-            # Every event was excluded by the filter: they say nothing about the receiver.
+            # The filter excluded every event, which shows nothing about the receiver.
             self._circuit.probe_again()
         parked = [item.entry for item, _ in uncharged if item.entry]
         if parked:
@@ -267,7 +267,7 @@ class Lane:
         self._client.hincrby(self._counters, "unexpected", number)
 
     def _expect_receipts(self, items: Sequence[Item], now: float) -> None:
-        """Store that receipts are awaited, before the send: a fast receiver confirms before it returns."""
+        """Store that receipts are awaited before sending, because a fast receiver confirms before the send returns."""
         due = f"{now + self.subscription.receipts.within:.3f}"
         pipe = self._client.pipeline(transaction=True)
         for item in items:
@@ -287,7 +287,7 @@ class Lane:
 
     def _show(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:
         """Show tries to those who watch."""
-        # On a cluster, the server of the feed may be away alone: then nobody watches.
+        # On a cluster, only the server of the feed may be away: nobody watches then.
         with suppress(*LOST):
             if not tried or not self._feed.is_watched(now):
                 return

@@ -17,7 +17,7 @@ __all__ = ["BLOCK_SECONDS", "GroupMember", "PendingEntry", "StreamEntry", "consu
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
 #: A blocking read waits at most this long, so that a lane notices a stop or a pause.
 BLOCK_SECONDS = 2.0
-#: After so many of them without an event, a lane waits together with others: the next event costs a round trip more.
+#: After this many of them without an event, a lane waits together with others: the next event costs a round trip more.
 _QUIET_READS = 5
 _ADOPT_BATCH = 200
 
@@ -45,7 +45,7 @@ class GroupMember:
         idle: IdleLane | None = None,
         start: str = "0",
     ) -> None:
-        """`idle`: how it waits, together with others, when nothing has come for a while.
+        """`idle`: how it waits, together with other lanes, when nothing has come for a while.
 
         `start`: where a new group begins, `0` at the oldest event of the journal, `$` at the next one.
         """
@@ -108,7 +108,7 @@ class GroupMember:
         return [(entry, fields) for entry, fields in claimed if entry is not None and fields]
 
     def keep(self, entries: Sequence[bytes | str]) -> None:
-        """Keep entries pending with a delivery count of 0: they ended no process."""
+        """Keep entries pending with a delivery count of 0: they did not end a process."""
         self._client.xclaim(self._journal, self._group, self._consumer, 0, list(entries), retrycount=0, justid=True)
 
     def adopt(self, alive: Callable[[str], bool]) -> int:
@@ -132,7 +132,7 @@ class GroupMember:
 def consumers(client: redis.Redis, groups: Sequence[tuple[str, str]]) -> list[set[str]]:
     """The consumers of each (journal, group), in one round trip.
 
-    None of a group that does not exist yet, nor of one whose server is away on a cluster.
+    Empty for a group that does not exist yet, and for one whose server is away on a cluster.
     """
     pipe = client.pipeline(transaction=False)
     for journal, group in groups:

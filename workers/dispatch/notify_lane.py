@@ -1,8 +1,8 @@
-"""A lane for messages to people: few at a time, and what is too much together in one message, a digest.
+"""A lane for messages to people: few at a time, and events beyond that together in one message, a digest.
 
-What the rate does not let through is scheduled for the end of the period of the digest, as a retry that uses no try;
-what is due at once is one message. So a digest is gathered in the state: neither a stop nor `kill -9` loses any of it,
-and pauses, erasures and lists of deliveries know its events. Without a digest events wait for the rate.
+What the rate does not let through is scheduled for the end of the digest's period, as a retry that uses no try; what
+is due at the same time is one message. So a digest is gathered in the state: neither a stop nor `kill -9` loses any of
+it, and pauses, erasures and lists of deliveries include its events. Without a digest, events wait for the rate.
 
 At least once: if the process ends between a message and its settling, the message is sent again.
 """
@@ -22,13 +22,13 @@ from workers.dispatch.settlement import Item, postpone_row
 
 __all__ = ["MOST_TOGETHER", "NOTIFY_CRASH_POINTS", "NotifyLane"]
 
-#: Points between two effects, beside `CRASH_POINTS`, at which a test may end the process.
+#: Points between two effects, besides `CRASH_POINTS`, at which a test may end the process.
 NOTIFY_CRASH_POINTS = ("gathered",)
-#: Events of one message at most; further ones are in the next.
+#: Most events in one message; further ones are in the next.
 MOST_TOGETHER = 1_000
 #: Events read at once: most of them are excluded by the filter.
 _READ = 200
-#: While the rate lets nothing through, a step ends after this many seconds, so that a pause is confirmed.
+#: While the rate lets nothing through, a step ends after this many seconds, so that a pause can be confirmed.
 _STEP_SECONDS = 1.0
 
 
@@ -52,7 +52,7 @@ class NotifyLane(Lane):
         self._not_before = 0.0
 
     def recover(self) -> None:
-        """What is held is pending, and read again."""
+        """Drop what is held: it is pending, and read again."""
         self._held.clear()
         super().recover()
 
@@ -74,7 +74,7 @@ class NotifyLane(Lane):
                 if not self._held:
                     self._waits.forget(now())
                     if probe:
-                        # There is no event to probe with: let the next one be the probe at once.
+                        # There is no event to probe with: let the next one be the probe immediately.
                         self._circuit.probe_again()
                     return min(max(0.5 if probe else 0.0, wait), max(0.0, next_due - moment))
                 batch = Batch([self._held[0]])
@@ -82,13 +82,13 @@ class NotifyLane(Lane):
                 return 0.0
             if not batch.claim:
                 self._held.popleft()
-            # One draw: what is one message is tried again as one message.
+            # One draw, so that the events of one message are retried as one message.
             drawn = draw()
             handle = partial(self._handle, batch, now, lambda: drawn, failing=failing, probe=probe)
             return self._guarding(batch, now, lambda: drawn, handle)
 
     def _read(self, now: Callable[[], float], block: float) -> float:
-        """Hold new events that the filter includes, and settle the others; the seconds to wait if nothing is held."""
+        """Hold new events that the filter includes, settle the others; returns the seconds to wait if none is held."""
         if self._held:
             return 0.0
         batch = self._reader.next_batch(now(), _READ, block, most_retries=0)

@@ -191,7 +191,7 @@ class Dispatcher:
             _log.warning("transport_not_closed", subscription=lane.subscription.name, error=type(error).__name__)
 
     def _report(self, lane: Lane, error: Exception, faults: int, wait: float) -> None:
-        """Log and count a fault; the frames are logged for the first of a row of faults only."""
+        """Log and count a fault; the frames are logged only for the first of several faults in a row."""
         frames = error if faults == 1 else None
         _log.error(
             "dispatch_lane_failed", subscription=lane.subscription.name, times=faults, wait=wait, exc_info=frames

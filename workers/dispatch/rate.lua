@@ -4,9 +4,9 @@
 -- ARGV    1 now by the state server (UNIX seconds)   2 events   3 in each stretch of this many seconds   4 events wanted
 -- Returns {number that may be sent, seconds until more may be sent ("" if all may)}
 --
--- Why: one step, so that all processes together keep the rate. It holds for every stretch of that length, wherever it
--- begins. Time is counted in slots of a hundredth of it, and a slot counts until its end has left the stretch, so the
--- list stays short. Slots in the future were stored before the clock was set back.
+-- Why: one step, so that all processes together keep the rate. It holds for every stretch of that length, wherever the
+-- stretch begins. Time is counted in slots of a hundredth of the stretch, and a slot counts until its end has left the
+-- stretch, so the list stays short. Slots in the future were stored before the clock was set back.
 
 local now, most, per, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local length = per / 100

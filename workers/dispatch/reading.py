@@ -35,9 +35,9 @@ class Batch:
     claim: str = ""
     #: Seconds to wait if there are no items.
     wait: float = 0.0
-    #: The one item may be what ended processes: it must be sent alone.
+    #: Whether the one item may have ended processes, so that it must be sent on its own.
     alone: bool = False
-    #: Such an item waits until nothing is held.
+    #: Whether such an item waits until nothing is held.
     must_drain: bool = False
 
 
@@ -68,7 +68,7 @@ class DeliveryReader:
         settle: _Settle,
         suspect_after: int = 1,
     ) -> None:
-        """`suspect_after`: claims that were never settled after which a retry is read alone."""
+        """`suspect_after`: claims that were never settled after which a retry is read on its own."""
         name = subscription.name
         self._subscription, self._limits, self._guarded = subscription, limits, guarded
         self._member, self._settle, self._suspect_after = member, settle, suspect_after
@@ -79,9 +79,9 @@ class DeliveryReader:
             keys.claims(name, partition),
         ]
         self._claim_due = scripts.register(state, __file__, "claim_due")
-        #: Entries may be pending for this consumer: they come before new ones.
+        #: Whether entries may be pending for this consumer: they come before new ones.
         self.may_have_pending = True
-        #: The last step failed without ending the process: no pending entry is to blame.
+        #: Whether the last step failed without ending the process, so that no pending entry is to blame.
         self._survived_failure = False
         #: When retries were asked for, and when the next one is due; others may have scheduled one since.
         self._retries_asked, self._retries_due = 0.0, 0.0
@@ -102,7 +102,7 @@ class DeliveryReader:
         self, now: float, limit: int, block: float, *, held: Collection[str] = (), most_retries: int = _ANY
     ) -> Batch:
         """At most `limit` items; waits `block` seconds if there are none. `held`: entries that the caller has.
-        `most_retries`: no more of them are retries, nor is more than half.
+        `most_retries`: at most this many of them, and at most half, are retries.
         """
         if self.may_have_pending:
             batch = self._pending(now, limit, held)
@@ -132,7 +132,7 @@ class DeliveryReader:
         return self._due_retries(now, limit)
 
     def _pending(self, now: float, limit: int, held: Collection[str]) -> Batch:
-        """Items that were read and never settled. An entry that several processes ended with is sent alone."""
+        """Items that were read and never settled. An entry with which several processes ended is sent on its own."""
         pending = [each for each in self._member.pending(limit + len(held)) if each.entry.decode() not in held]
         if pending and self._survived_failure:
             self._member.keep([each.entry for each in pending])
@@ -144,7 +144,7 @@ class DeliveryReader:
         chosen = [each for each in pending if each.times <= 1][:limit] or pending[:1]
         alone = suspect is not None and chosen == [suspect]
         if alone and held:
-            # Whatever is held would be under suspicion, too, if the process ended now.
+            # Whatever is held would be suspected too if the process ended now.
             return Batch(must_drain=True)
         items = self._read_items(self._member.take(chosen), now)
         if suspect is not None and alone and suspect.times >= self._limits.poison_after:

@@ -1,4 +1,4 @@
-"""Moves what is remembered of attempts when the number of partitions has changed: one process at a time, in batches."""
+"""Moves what is remembered about attempts after the number of partitions has changed: one process, in batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RepartitionRunner:
-    """Moves memories on while that is to be done. Not thread-safe. `token` identifies the process."""
+    """Moves memories while there are any to move. Not thread-safe. `token` identifies the process."""
 
     def __init__(self, services: Services, token: str, *, crash: Callable[[str], None] = lambda point: None) -> None:
         self._services, self._crash = services, crash
@@ -36,7 +36,7 @@ class RepartitionRunner:
         if self._store.read().state != RUNNING or not self._lease.hold():
             return _IDLE_SECONDS
         self._crash("leased")
-        # Under the lease: another mover may have gone on, and a process that paused may find the next change.
+        # Under the lease: another mover may have continued, and a process that paused may find the next change.
         at = self._store.read()
         spread = read_spread(self._services.state, configured=self._services.config.bridge.partitions)
         if at.state != RUNNING or at.before is None or spread is None or spread.epoch != at.epoch:
@@ -50,7 +50,7 @@ class RepartitionRunner:
         try:
             bucket, moved = self._memories.move(at.partition, at.bucket, _BUCKETS, spread)
         except StalePartitions:
-            # Another process has ended it meanwhile. Again, if a failover has lost that: else all would be refused.
+            # Another process has ended it meanwhile. Repeat that: if a failover lost it, all calls would be refused.
             self._store.end(at.epoch, now=now())
             return _IDLE_SECONDS
         partition, bucket = (at.partition + 1, 0) if bucket < 0 else (at.partition, bucket)
@@ -59,5 +59,5 @@ class RepartitionRunner:
         return 0.0
 
     def leave(self) -> None:
-        """Let another process go on at once. Raises `StateUnavailable`."""
+        """Let another process continue immediately. Raises `StateUnavailable`."""
         self._lease.release()

@@ -1,8 +1,8 @@
-"""Runs replay jobs beside the lanes: one batch after another, by the process that holds the lease of the job.
+"""Runs replay jobs next to the lanes: one batch after another, by the process that holds the lease of the job.
 
-A batch only makes deliveries due; the lanes send them, in turns with new events. No more is made due than the lanes can
-send soon, so that a job can be stopped and a receiver is not flooded after an outage. A job without a rate goes slowly
-while new events come. The process may be killed between any two effects: `crash` is called there with one of
+A batch only makes deliveries due; the lanes send them, alternating with new events. No more is made due than the lanes
+can send soon, so that a job can be stopped and a receiver is not flooded after an outage. A job without a rate runs
+slowly while new events come. The process may be killed between any two effects: `crash` is called there with one of
 `CRASH_POINTS`.
 """
 
@@ -43,14 +43,14 @@ CRASH_POINTS = ("leased", "read", "scheduled", "reprocessed", "recorded", "ended
 
 #: Entries in one batch; a batch of quarantined records is smaller, because each is read by its vendor's folder.
 _BATCH, _RECORDS = 50, 10
-#: While new events come, and so many seconds after the last one, a job without a rate replays so many a second: each
-#: takes the lanes' time from them, and several together take less of it than one after another. Whether new events come
-#: is asked so often, in seconds.
+#: While new events come, and for this many seconds after the last one, a job without a rate replays this many a second,
+#: this many together: each takes the lanes' time from new events, and several together take less than one by one.
+#: The last number: seconds between two checks whether new events come.
 _LIVE_SECONDS, _LIVE_RATE, _LIVE_TOGETHER, _LIVE_ASKED_SECONDS = 5.0, 25.0, 8.0, 0.5
 _LIVE_NOTE = f"new events come: {_LIVE_RATE:g} a second. A job with a rate keeps that rate"
 #: A subscription with this many deliveries that are due and not sent gets no more.
 _MAX_DUE = 1000
-#: Seconds until the jobs are read again: without any, while one waits.
+#: Seconds until the jobs are read again: if there are none, while one waits.
 _IDLE_SECONDS, _WAIT_SECONDS = 1.0, 0.1
 #: Seconds after which the reason of a wait is stored again.
 _NOTE_SECONDS = 5.0
@@ -69,10 +69,10 @@ class _Course:
     lease: Lease
     selection: Selection | None = None
     archive: Archive | None = None
-    #: What the rate allowed and was not used.
+    #: What the rate allowed that was not used.
     carried: float = 1.0
     at: float | None = None
-    #: Entries to read at least: more after some that the filter excluded.
+    #: Fewest entries to read: more after the filter has excluded some.
     reach: int = 1
     waits: str = ""
     noted_at: float = 0.0
@@ -148,7 +148,7 @@ class ReplayRunner:
         return wait
 
     def _advance(self, stored: StoredReplay, course: _Course, now: Callable[[], float]) -> float:
-        """The next batch of a job; the seconds to wait."""
+        """Do the next batch of a job; returns the seconds to wait."""
         job, subscriptions = stored.job, self._services.config.subscriptions
         needed = [*job.subscriptions, *([job.archive] if job.archive else [])]
         missing = [name for name in needed if name not in subscriptions]
@@ -171,11 +171,11 @@ class ReplayRunner:
             self._fail(job.id, problem, now())
             return 0.0
         if job.archive and self._services.erasures.running():
-            # It may be about rows that are still in the table. One that begins later than this changes the epoch.
+            # The erasure may concern rows still in the table. One that begins after this check changes the epoch.
             self._note(job.id, course, "an erasure is under way: its person's events must not be sent again", moment)
             return _WAIT_SECONDS
         waits = ""
-        # The receiver that is behind delays its own part alone.
+        # A receiver that is behind delays only its own part.
         for part, done in left:
             waits = self._waits(part, moment)
             if not waits:
@@ -185,7 +185,7 @@ class ReplayRunner:
         return _WAIT_SECONDS if waits else 0.0
 
     def _archive_problem(self, job: Replay) -> str | None:
-        """Why a job cannot read its archive, or nobody would send what it makes due; None: it goes on."""
+        """Why a job cannot read its archive, or why nothing would send what it makes due; None: it can go on."""
         config, needed = self._services.config, max(job.partitions) + 1
         if needed > (served := config.bridge.partitions):
             return f"it is spread over {needed} partitions, and bridge.partitions is {served}. Remedy: make it again"
@@ -216,11 +216,11 @@ class ReplayRunner:
         return f"{part.subscription} has {_MAX_DUE:,} deliveries that are due and not sent"
 
     def _batch(self, job: Replay, part: Part, done: PartProgress, course: _Course, allowed: int, now: float) -> int:
-        """Replay the next entries of a part, `allowed` at most; returns how many."""
+        """Replay the next entries of a part, at most `allowed`; returns how many."""
         selection = self._selection(job, course)
         if job.kind == QUARANTINE:
             return self._reprocess(job, part, done, selection, allowed)
-        # What is read and not allowed is read again: a job that replays one at a time reads one at a time.
+        # Entries beyond `allowed` are read again later, so a job that replays one at a time reads one at a time.
         reach = min(_BATCH, max(allowed, course.reach))
         page = _cut(selection.page(part, done.at, reach), allowed)
         self._crash("read")
@@ -243,7 +243,7 @@ class ReplayRunner:
         return len(chosen)
 
     def _reprocess(self, job: Replay, part: Part, done: PartProgress, selection: Selection, allowed: int) -> int:
-        """Read the next quarantined records again. One that is read twice is a duplicate: it is published once."""
+        """Read the next quarantined records again. One that is read twice is a duplicate, so it is published once."""
         page = selection.page(part, done.at, min(allowed, _RECORDS))
         counts: Counter[str] = Counter()
         for candidate in page.candidates:
@@ -256,7 +256,7 @@ class ReplayRunner:
         return counts["replayed"] + counts["failed"]
 
     def _reprocess_one(self, candidate: Candidate) -> str:
-        """What became of a record: one of `COUNTERS`."""
+        """Read one record again; returns what became of it, one of `COUNTERS`."""
         item, services = candidate.item, self._services
         if candidate.verdict != REPLAY or not isinstance(item, Quarantined):
             return {EXCLUDED: "excluded", GONE: "gone"}.get(candidate.verdict, "failed")
@@ -283,7 +283,7 @@ class ReplayRunner:
 
 
 def _cut(page: Page, allowed: int) -> Page:
-    """The page up to the last entry that is allowed to be replayed."""
+    """The page up to the last entry that may be replayed."""
     replayed = 0
     for number, candidate in enumerate(page.candidates):
         replayed += candidate.verdict == REPLAY

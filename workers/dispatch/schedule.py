@@ -8,7 +8,7 @@ from bridge.config.model import RetryPolicy
 
 __all__ = ["Limits", "Repeated", "broker_backoff", "fault_backoff", "max_tries", "retry_delay"]
 
-#: A broker that is down is tried again soon; no delivery is charged for it.
+#: A broker that is down is tried again soon; its failures use up no try.
 _BROKER_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 _MAX_FAULT_BACKOFF = 30.0
 
@@ -34,14 +34,14 @@ class Limits:
 
 
 class Repeated:
-    """When to log a problem: first, and again after `every` seconds, or after a sixtieth of that if it has changed."""
+    """When to log a problem: at first, then every `every` seconds, or after a sixtieth of that if it has changed."""
 
     def __init__(self, every: float) -> None:
         self._every = every
         self._last: tuple[str, float] | None = None
 
     def is_due(self, problem: str, now: float) -> bool:
-        """Whether to log it at `now` (UNIX seconds); counts as logged then."""
+        """Whether to log it at `now` (UNIX seconds); if so, it counts as logged."""
         if self._last is not None:
             last, at = self._last
             # The clock may have been set back.

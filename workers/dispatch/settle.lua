@@ -1,6 +1,6 @@
 -- settle: record the result of each item of a batch.
 --
--- KEYS    1..9 as outcomes.lua says   10 journal (stream)   11..13 counts of the minute, the hour and the day (hashes)
+-- KEYS    1..9 as in outcomes.lua   10 journal (stream)   11..13 counts of the minute, the hour and the day (hashes)
 -- ARGV    1 group   2 consumer   3 claim (due time that claim_due set; "" for none)   4 now (UNIX seconds)
 --         5 subscription   6 number of items, then per item:
 --           kind, journal entry id ("" for a retry), event id, and by kind
@@ -13,11 +13,11 @@
 --           dead   try, fingerprint, about, number, name, value, name, value...   given up; the fields of the dead letter
 -- Returns the number of items that this consumer still owned
 --
--- A try is a line as outcomes.lua says, "" for none; fingerprint and about say why it failed (groups.py); a lag is the
+-- A try is a line as in outcomes.lua, "" for none; fingerprint and about show why it failed (groups.py); a lag is the
 -- name of the count for its bucket, "" for none (delivery_lag.py).
 --
--- Why: one step, so a crash records all of a batch or nothing. A process that stalled has lost its entries to another:
--- its failures no longer count, but its successes do, because the receiver has the event.
+-- Why: one step, so a crash leaves a batch recorded as a whole or not at all. A process that stalled has lost its entries
+-- to another: its failures no longer count, but its successes do, because the receiver has the event.
 
 local journal = KEYS[10]
 local group, consumer, claim, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])

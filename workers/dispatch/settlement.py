@@ -106,7 +106,7 @@ def matches_filter(subscription: Subscription, item: Item) -> bool:
 
 
 def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
-    """The event as the subscription gets it: the journal's bytes, or the projection and the format that it asks for."""
+    """The event as the subscription gets it: the journal's bytes, or in its projection and format."""
     body, output = item.event, subscription.output
     if subscription.data != "full" or output.converts:
         sent = json.loads(body)
@@ -171,7 +171,7 @@ def _line(tried: Try) -> str:
 
 
 def _kind(reason: str, status: int | None, message: str) -> Row:
-    """Fingerprint of the failure group, and what a new one says of itself."""
+    """Fingerprint of the failure group, and the description of a new one."""
     return [fingerprint(reason, status, message), about(reason, status, message)]
 
 
@@ -186,9 +186,9 @@ def postpone_row(item: Item, due: float) -> Row:
 
 
 def dead_row(item: Item, reason: str, now: float, *, tried: Try | None = None, record: bytes = b"") -> Row:
-    """The row of a delivery that is given up; the dead letter keeps the event, because the journal is trimmed.
+    """The row of a delivery that is given up; the dead letter keeps the event, because the journal will be trimmed.
 
-    `tried`: its last try, if it is given up for that. `record`: bytes to keep unchanged.
+    `tried`: its last try, if that is why it is given up. `record`: bytes to keep unchanged.
     """
     delivery = item.delivery
     fields: Row = ["id", delivery.id, "type", delivery.type, "source", delivery.source, "attempt", delivery.attempt]

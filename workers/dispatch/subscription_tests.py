@@ -1,4 +1,4 @@
-"""Does the tests of subscriptions that operators ask for: one event, one try, through a transport of its own.
+"""Runs the tests of subscriptions that operators ask for: one event, one try, through a separate transport.
 
 A test leaves no delivery, counter or failure behind, and neither a pause nor an open circuit holds it back.
 """
@@ -27,14 +27,14 @@ _log = structlog.get_logger(__name__)
 
 
 class SubscriptionTester:
-    """Does one test after another. `now`: UNIX seconds of the state server."""
+    """Runs one test after another. `now`: UNIX seconds of the state server."""
 
     def __init__(self, services: Services, now: Callable[[], float]) -> None:
         self._services, self._now = services, now
         self._tests = SubscriptionTests(services.state, services.blocking_client)
 
     def step(self, seconds: float) -> bool:
-        """Do the next test; False if none was asked for within `seconds`. Raises `StateUnavailable`."""
+        """Run the next test; False if none was asked for within `seconds`. Raises `StateUnavailable`."""
         test = self._tests.take(seconds)
         if test is None:
             return False
@@ -43,7 +43,7 @@ class SubscriptionTester:
         except BridgeError as error:
             # The transport cannot be built from the configuration.
             report = Report(problem=str(error), reason=error.reason)
-        except Exception as error:  # noqa: BLE001 - who asked gets the kind of the error, the log its frames
+        except Exception as error:  # noqa: BLE001 - the caller gets the kind of the error, the log its frames
             _log.exception("subscription_test_failed", subscription=test.subscription)
             problem = f"internal error: {type(error).__name__}. Remedy: see the log of dispatch"
             report = Report(problem=problem, reason="unexpected_error")
@@ -59,7 +59,7 @@ class SubscriptionTester:
         event = build_test_event(config.bridge, subscription.name, ident=test.ident, now=now)
         body = subscription.output.converted(json.loads(event.to_json()))
         outgoing = Outgoing(event.id, event.type, event_source(subscription.name), f"test:{test.ident}", body)
-        # Not that of the lane, which is for its thread alone, and whose connections say nothing about a new one.
+        # Not the lane's transport: it is for the lane's thread only, and its connections prove nothing about a new one.
         transport = transport_for(subscription, self._services.broker_url)
         try:
             (tried,) = transport.send([outgoing], now=now)
@@ -85,7 +85,7 @@ def _request(transport: ShowsRequest, outgoing: Outgoing, at: float) -> Mapping[
 
 
 def tester_threads(services: Services, now: Callable[[], float], stop: threading.Event) -> list[threading.Thread]:
-    """The thread that does tests until `stop`. `now`: UNIX seconds of the state server."""
+    """The thread that runs tests until `stop`. `now`: UNIX seconds of the state server."""
     tester = SubscriptionTester(services, now)
 
     def run() -> None:

@@ -1,7 +1,7 @@
-"""A span for each try of each delivery, around any transport: its parent is what published the event, and the receiver
-may continue it.
+"""A span for each try of each delivery, around any transport: its parent is the span that published the event, and the
+receiver may continue it.
 
-Lanes see a transport like any other. While nothing is traced there is none of this.
+To lanes it is a transport like any other. While nothing is traced, it is not used.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from workers.transports.contract import Outgoing, Transport, Try, WindowTranspor
 
 __all__ = ["traced"]
 
-#: Transports that use a broker which `broker` or bridge.yaml names: its scheme -> OpenTelemetry's name of the system.
+#: Transports over a broker, which `broker` or bridge.yaml names.
 _OVER_BROKER = ("celery", "kombu")
-#: Transports that call a server without an address in `url` that may be named.
+#: Transports that call a server whose address must not be shown.
 _CALLING = ("sql", "notify")
+#: Scheme of a broker's address -> OpenTelemetry's name of the system.
 _SYSTEMS = {"redis": "redis", "rediss": "redis", "unix": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq"}
 
 
 def traced(transport: Transport, subscription: Subscription, broker_url: str) -> Transport:
-    """The transport with a span for each try; itself while nothing is traced. `broker_url`: as of `transport_for`."""
+    """The transport with a span for each try; the transport itself while nothing is traced. `broker_url`: as in
+    `transport_for`."""
     if not tracing.is_on():
         return transport
     spans = _Tries(subscription, subscription.broker or broker_url)
@@ -42,7 +44,7 @@ class _Tries:
         self._kind, self._attributes = _described(subscription, broker_url)
 
     def begin(self, event: Outgoing) -> tuple[Span, Outgoing]:
-        """The span of a try that begins, and the event as it is sent: with the span's context."""
+        """The span of a try that begins, and the event as it is sent, with the span's context."""
         attributes = {
             **self._attributes,
             "messaging.message.id": event.id,
@@ -52,12 +54,12 @@ class _Tries:
         }
         if event.replay:
             attributes["attempt_bridge.replay"] = event.replay
-        # Without a parent the event was published by a process that does not trace.
+        # Without a parent: the event was published by a process that does not trace.
         span = tracing.start(self._name, self._kind, attributes, parent=event.traceparent, root=not event.traceparent)
         return span, replace(event, traceparent=span.traceparent)
 
     def end(self, span: Span, tried: Try) -> None:
-        """The try has ended."""
+        """End the span of a try."""
         outcome = "delivered" if tried.failure is None else "failed"
         # A span that begins when the event is handed to the transport includes waiting for its turn.
         span.set({"attempt_bridge.outcome": outcome, "attempt_bridge.try_seconds": tried.seconds})
@@ -75,7 +77,7 @@ class _TracedTransport:
 
     @property
     def batch(self) -> int:
-        # A transport that could not be created yet may change it.
+        # It may change: the transport may not have been created yet.
         return self._transport.batch
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:

@@ -1,4 +1,4 @@
--- update_circuit: record what a batch says about the receiver. Only charged failures are passed in.
+-- update_circuit: record what a batch shows about the receiver. Only charged failures are passed in.
 --
 -- KEYS    1 state of the subscription (hash)
 -- ARGV    1 now (UNIX seconds)   2 failures of the receiver in a row at the end of the batch
@@ -8,7 +8,7 @@
 --         10 reason to disable at once ("" for none)   11 1 if a try succeeded   12 number of tries that failed
 -- Returns what the circuit is now: "closed" if this closed it, "open", "disabled", or "" for closed as before
 --
--- Why: several processes add to the same row of failures. A receiver that answers every fifth try has rows of failures,
+-- Why: several processes add to the same run of failures. A receiver that answers every fifth try has runs of failures,
 -- too; opening its circuit would delay the events that it takes. A receiver that refuses every event answers, so its
 -- circuit stays closed; but days of nothing but failures, of either kind, disable the subscription.
 
@@ -35,13 +35,13 @@ elseif tonumber(ARGV[12]) > 0 then
   -- A moment in the future was stored before the clock was set back.
   local begun = tonumber(redis.call('HGET', state, 'unsuccessful_since') or '')
   if not begun or begun > now then
-    -- An earlier version knew only since when there was no answer.
+    -- An earlier version stored only since when there was no answer.
     local known = tonumber(redis.call('HGET', state, 'failing_since') or '')
     begun = known and known <= now and known or now
     redis.call('HSET', state, 'unsuccessful_since', string.format('%.3f', begun))
   end
   local tries = redis.call('HINCRBY', state, 'unsuccessful', ARGV[12])
-  -- A few failures far apart show nothing: perhaps there was little to send.
+  -- A few failures far apart prove nothing: perhaps there was little to send.
   if now - begun > tonumber(ARGV[9]) and tries >= tonumber(ARGV[5]) then
     local days = math.floor(tonumber(ARGV[9]) / 86400)
     local reason = 'no answer for ' .. days .. ' days'

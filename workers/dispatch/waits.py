@@ -1,7 +1,7 @@
 """What a lane notes while nothing can be tried: a broker or database is away, or not as expected.
 
-No try is used and no circuit opens, so these notes are what operators see: `subscriptions show`, `doctor`, and after a
-while the alarm `subscription.failing`.
+No try is used up and no circuit opens, so these notes are what operators see: in `subscriptions show`, in `doctor`, and
+after a while in the alarm `subscription.failing`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from workers.dispatch.schedule import Repeated, broker_backoff
 
 __all__ = ["Waits"]
 
-#: Fields in the state of the subscription in a partition: for what, and since when (UNIX seconds).
+#: Fields in the state of the subscription in a partition: what it waits for, and since when (UNIX seconds).
 _FIELDS = ("waits", "waits_since")
 #: Seconds after which a problem that lasts is logged again.
 _LOG_AGAIN = 3600.0
@@ -32,12 +32,12 @@ class Waits:
         self._client, self._subscription = client, subscription
         self._counters, self._retry = counters, retry
         self._failures = 0
-        #: An earlier process may have left its notes.
+        #: Whether there may be notes, at first because an earlier process may have left some.
         self._may_be_noted = True
         self._log = Repeated(_LOG_AGAIN)
 
     def begin(self, problem: str, now: float) -> float:
-        """Nothing could be tried (`now`: UNIX seconds); the seconds to wait."""
+        """Note that nothing could be tried (`now`: UNIX seconds); returns the seconds to wait."""
         if self._log.is_due(problem, now):
             _log.warning("broker_unreachable", subscription=self._subscription, problem=problem)
         noted = cast("bytes | None", self._client.hget(self._counters, "waits_since"))
@@ -48,7 +48,7 @@ class Waits:
         return broker_backoff(self._failures)
 
     def end(self) -> None:
-        """Something was tried, or nothing is left that could wait."""
+        """Remove the notes: something was tried, or nothing is left that could wait."""
         if self._failures:
             _log.info("broker_recovered", subscription=self._subscription)
             self._log.ended()
@@ -57,7 +57,7 @@ class Waits:
         self._failures, self._may_be_noted = 0, False
 
     def forget(self, now: float) -> None:
-        """Nothing was read: what an earlier process noted is over, unless a retry may be waiting for it."""
+        """Remove an earlier process's notes, because nothing was read, unless a retry may still be waiting."""
         if not self._may_be_noted or self._failures:
             return
         if not self._client.zcount(self._retry, "-inf", f"{now + _SOON:.3f}"):

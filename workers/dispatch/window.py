@@ -1,8 +1,8 @@
 """The sliding window of a lane: which of the events that it holds may be sent now. Pure.
 
 The events of one attempt are sent one after another, in the order in which they were read; those of other attempts
-pass them. New events pass retries: a replay of thousands must not delay what happens now. What may have ended processes
-is sent when nothing else is under way.
+pass them. New events pass retries: a replay of thousands must not delay what happens now. An event that may have ended
+processes is sent when nothing else is under way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Slot:
     outgoing: Outgoing
     #: The claim of a retry, "" for a new event.
     claim: str = ""
-    #: It may be what ended processes.
+    #: Whether it may have ended processes.
     alone: bool = False
 
     @property
@@ -35,7 +35,7 @@ class Slot:
 
 
 class Window:
-    """`limit`: events handed to the transport at most; `capacity`: events held at most, those that wait included."""
+    """`limit`: most events handed to the transport; `capacity`: most events held, including those that wait."""
 
     def __init__(self, limit: int, capacity: int) -> None:
         self.limit, self.capacity = limit, capacity
@@ -62,7 +62,7 @@ class Window:
 
     @property
     def room(self) -> int:
-        """How many events may be added; none beside one that must be sent alone."""
+        """How many events may be added; none next to one that must be sent on its own."""
         held = len(self._waiting) + len(self._under_way)
         return 0 if self._holds_one_alone() else max(0, self.capacity - held)
 
@@ -94,7 +94,7 @@ class Window:
         return sorted(ready, key=lambda slot: bool(slot.claim))[: max(0, free)]
 
     def start(self, slots: Sequence[Slot]) -> list[tuple[int, Slot]]:
-        """The events are under way now; (number, event) of each."""
+        """Mark the events as under way; returns (number, event) of each."""
         started = []
         chosen = {id(slot) for slot in slots}
         self._waiting = deque(slot for slot in self._waiting if id(slot) not in chosen)
@@ -106,26 +106,26 @@ class Window:
         return started
 
     def answer(self, number: int) -> Slot:
-        """An event has been answered; it is held until `settled`."""
+        """Mark an event as answered; it is held until `settled`."""
         slot = self._under_way.pop(number)
         self._attempts.discard(slot.attempt)
         self._answered[number] = slot
         return slot
 
     def settled(self, numbers: Sequence[int]) -> None:
-        """The results of these events are recorded."""
+        """Drop these events, whose results are recorded."""
         for number in numbers:
             self._answered.pop(number, None)
 
     def recall(self, withdrawn: Sequence[int] = ()) -> list[Slot]:
-        """Take out what waits, here or (numbers) at the transport."""
+        """Take out what waits here, and what waits at the transport (`withdrawn`, by number)."""
         taken = [self._under_way.pop(number) for number in withdrawn]
         self._attempts.difference_update(slot.attempt for slot in taken)
         recalled, self._waiting = [*taken, *self._waiting], deque()
         return recalled
 
     def recall_claims(self, before: float) -> list[Slot]:
-        """Take out the retries that wait under a claim that ends before this moment (UNIX seconds)."""
+        """Take out the waiting retries whose claim ends before this moment (UNIX seconds)."""
         old = [slot for slot in self._waiting if slot.claim and float(slot.claim) < before]
         self._waiting = deque(slot for slot in self._waiting if slot not in old) if old else self._waiting
         return old

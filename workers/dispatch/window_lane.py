@@ -27,19 +27,19 @@ WINDOW_CRASH_POINTS = ("read", "started", "answered", "settled", "judged", "park
 
 #: While events are under way, a wait for new ones or for answers ends after this many seconds.
 _READ_SECONDS, _ANSWER_SECONDS = 0.1, 0.5
-#: And for new events while more retries may wait: the answers make room for them.
+#: The same for new events while more retries may wait: the answers make room for them.
 _FULL_SECONDS = 0.02
-#: With a rate, no more is held than goes out in this many seconds.
+#: With a rate, no more is held than can be sent in this many seconds.
 _HELD_SECONDS = 30.0
-#: While there are new events, and so many seconds after the last one, retries get an eighth of the requests under way;
-#: otherwise three quarters, so that a new event finds a free one.
+#: While there are new events, and for this many seconds after the last one, retries get an eighth of the requests under
+#: way; otherwise three quarters, so that a new event finds a free one.
 _LIVE_SECONDS, _LIVE_SHARE, _QUIET_SHARE = 5.0, 0.125, 0.75
 #: A retry that could not be sent for a reason beyond the receiver is due again after this many seconds.
 _AGAIN_SECONDS = 1.0
 
 
 class WindowLane(Lane):
-    """Serves one subscription in one partition, like `Lane`; `step` never waits for one certain answer."""
+    """Serves one subscription in one partition, like `Lane`; `step` never waits for one particular answer."""
 
     transport: WindowTransport
 
@@ -48,7 +48,7 @@ class WindowLane(Lane):
         super().__init__(*args, **options)
         concurrency, rate = self.transport.concurrency, self.subscription.rate
         # Twice what is under way, so that the receiver has work while results are settled; as many may wait behind
-        # events of their own attempts.
+        # events of the same attempts.
         limit, capacity = 2 * concurrency, 3 * concurrency
         if rate is not None:
             capacity = max(1, min(capacity, int(_HELD_SECONDS * rate.events / rate.per)))
@@ -58,9 +58,9 @@ class WindowLane(Lane):
         self._new_at = 0.0
         #: Results that are not settled yet.
         self._results: list[tuple[int, Slot, Try]] = []
-        #: The transport may keep events back because one failed.
+        #: Whether the transport may keep events back because one failed.
         self._held_back = False
-        #: The last read brought less than there was room for.
+        #: Whether the last read brought less than there was room for.
         self._drained = False
 
     def step(self, now: Callable[[], float], draw: Callable[[], float], *, block: float = 0.0) -> float:
@@ -70,13 +70,13 @@ class WindowLane(Lane):
         """
         with state_errors():
             self._join()
-            # It never waits: a receiver that cannot be reached is a failed try.
+            # `http` never waits: a receiver that cannot be reached is a failed try.
             self._waits.end()
             self._collect(0.0)
             word, failing = self._circuit.admit(now(), sending=self._window.sending > 0)
             if self._results:
                 if word == "go" and not any(tried.failure for _, _, tried in self._results):
-                    # Nothing to judge: the receiver gets more while these are settled.
+                    # Nothing to judge: the receiver gets more events while these are settled.
                     self._start(now, self._window.limit)
                 elif self._record(now, draw, failing=failing):
                     word, failing = self._circuit.admit(now(), sending=self._window.sending > 0)
@@ -107,7 +107,7 @@ class WindowLane(Lane):
     # --- reading and sending
 
     def _fill(self, now: Callable[[], float], draw: Callable[[], float], block: float, *, probe: bool) -> float:
-        """Read and start what may be sent; seconds to wait if nothing is under way."""
+        """Read and start what may be sent; returns the seconds to wait if nothing is under way."""
         window, wait, read, may_block = self._window, 0.0, 0, block > 0 and not probe
         self._recall(window.recall_claims(now() + self._reader.lease / 2), now())
         room = min(window.room, 1) if probe else window.room
@@ -120,7 +120,7 @@ class WindowLane(Lane):
             batch = self._reader.next_batch(now(), room, block, held=window.entries(), most_retries=retries)
             if any(item.entry for item in batch.items):
                 self._new_at = now()
-            # What was read without waiting says nothing about the events that come next: the next step waits for them.
+            # A read without waiting does not show whether more events come: the next step waits for them.
             wait, read = 0.0 if may_block else batch.wait, len(batch.items)
             self._drained = read < room
             if batch.items:
@@ -129,7 +129,7 @@ class WindowLane(Lane):
                 wait = 0.0
         started, rate_wait = self._start(now, 1 if probe else window.limit)
         if probe and not started and not window.sending:
-            # There is nothing to probe with, or the filter excluded it: let the next event be the probe at once.
+            # There is nothing to probe with, or the filter excluded it: let the next event be the probe immediately.
             self._circuit.probe_again()
             return 0.0 if read else max(0.5, wait)
         if read and not window.waiting:
@@ -153,7 +153,7 @@ class WindowLane(Lane):
         self._window.add([Slot(item, event, "" if item.entry else claim, alone) for item, event in prepared])
 
     def _start(self, now: Callable[[], float], limit: int) -> tuple[int, float]:
-        """(number of events started, seconds until the rate lets more through)."""
+        """Start events; returns (number started, seconds until the rate lets more through)."""
         chosen, wait = self._window.startable(limit), 0.0
         if chosen and self._rate is not None:
             granted, wait = self._rate.take(len(chosen), now())
@@ -174,7 +174,7 @@ class WindowLane(Lane):
             self._held_back = self._held_back or tried.failure is not None
 
     def _record(self, now: Callable[[], float], draw: Callable[[], float], *, failing: bool) -> bool:
-        """Settle the results and judge the receiver by them; whether there were any. They are kept until then."""
+        """Settle the results and judge the receiver by them; returns whether there were any. Kept until then."""
         results, moment = self._results, now()
         if not results:
             return False
@@ -217,7 +217,7 @@ class WindowLane(Lane):
             return row
 
     def _recall(self, slots: Sequence[Slot], now: float) -> None:
-        """Give back what was read and not sent: it is neither charged nor suspected."""
+        """Give back what was read and not sent; it is neither charged nor suspected."""
         claims = {slot.claim for slot in slots if slot.claim}
         for claim in claims:
             self._settle([postpone_row(slot.item, now) for slot in slots if slot.claim == claim], claim, now)

@@ -1,1 +1,1 @@
-"""Queues that others can write to: strict readers of their messages; others are refused and counted."""
+"""Queues that others can write to: strict readers of their messages; invalid ones are refused and counted."""

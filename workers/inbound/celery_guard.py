@@ -1,7 +1,7 @@
 """Guards Celery, kombu and py-amqp against messages that would stop them: they only get checked messages.
 
 These libraries trust their queues. An entry that is not JSON, a header of the wrong type or a date before the year 1
-raises in the worker's loop; the message is put back and stops the next worker, too. So `workers/inbound/messages.py`
+raises in the worker's loop; the message is put back, and then stops the next worker. So `workers/inbound/messages.py`
 reads every message first, and the libraries get a new message built from the checked parts.
 """
 
@@ -97,7 +97,7 @@ def guarded_connection(message_filter: MessageFilter | None = None) -> type[Conn
         pass
 
     class GuardedPool(ConnectionPool):  # type: ignore[misc]  # kombu has no types
-        """Celery publishes on connections of a pool, which kombu would make without a guard."""
+        """The pool on whose connections Celery publishes; kombu's own would be unguarded."""
 
         def new(self) -> GuardedPooledConnection:
             return GuardedPooledConnection(self, **dict(self.connection._info(resolve=False)))
@@ -112,8 +112,8 @@ def filtering_consumer(message_filter: MessageFilter) -> type[Consumer]:
         class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # celery has no types
             """Without delayed delivery, which Celery adds for a quorum queue.
 
-            It declares 28 queues and at a reconnection tries a node that is down again and again before any task is
-            read. Ticks have no delay.
+            That would declare 28 queues, and at a reconnection would retry a node that is down over and over before any
+            task is read. Ticks have no delay.
             """
 
             default_steps = [  # noqa: RUF012 - Celery's own name

@@ -2,7 +2,7 @@
 
 A channel that first publishes to a quorum queue while the node of its leader is down keeps that leader: RabbitMQ 3.10
 drops every message of the channel until the node is back, and no call fails. Only the negative confirm shows it; the
-tick is sent again on a new connection then, which asks for the leader anew.
+tick is then sent again on a new connection, which looks up the leader again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class ConfirmingChannel(pyamqp.Channel):  # type: ignore[misc]  # kombu has no t
 
         Raises `TimeoutError` if no confirm comes, `MessageNacked` if the broker refuses; kombu connects again for both.
         """
-        # Not py-amqp's own, which takes any confirm for that of this message, and waits for it under an alarm too.
+        # Not py-amqp's own method, which takes any confirm for this message's, and waits for it even under an alarm.
         if not self._last:
             self.confirm_select()
         self._last += 1
         self._waits, self._refused = True, False
         self._basic_publish(*args, **kwargs)
         end = clock.monotonic() + (confirm_timeout or CONFIRM_SECONDS)
-        # Each connection that is left under an alarm would stay at the broker, with one more copy of the message.
+        # Each connection abandoned under an alarm would stay at the broker, with one more copy of the message.
         while self._waits and not self.connection.blocked:
             self.connection.drain_events(timeout=max(end - clock.monotonic(), 0.001))
         if self._refused:
@@ -58,12 +58,12 @@ class ConfirmingChannel(pyamqp.Channel):  # type: ignore[misc]  # kombu has no t
             self._waits, self._refused = False, True
 
     def _is_last(self, tag: int, multiple: bool) -> bool:
-        # Tag 0 with `multiple`: all.
+        # Tag 0 with `multiple` means all messages.
         return tag == self._last or (multiple and tag == 0)
 
 
 class ConfirmingConnection(pyamqp.Connection):  # type: ignore[misc]  # kombu has no types
-    """Knows whether an alarm of the broker blocks it."""
+    """A connection that records whether an alarm of the broker blocks it."""
 
     Channel = ConfirmingChannel
 

@@ -152,7 +152,7 @@ def read_task(message: Envelope, arguments: Mapping[str, int], subscriptions: Co
     task_id = _member(message.headers, "id")
     if not isinstance(task_id, str) or not 0 < len(task_id) <= _MAX_TEXT_LENGTH:
         raise Unreadable("the task id is not a short text", reason="bad_header")
-    # Nothing waits in Celery, and a task for later must not run now.
+    # The worker does not delay tasks, and a task for later must not run now.
     if _member(message.headers, "eta") is not None or not _is_time_limit(_member(message.headers, "timelimit")):
         raise Unreadable("eta and timelimit are not supported", reason="bad_header")
     expires = _expires(_member(message.headers, "expires"))

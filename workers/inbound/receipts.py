@@ -26,7 +26,7 @@ from workers.inbound.refusals import RefusalCounter
 
 __all__ = ["ReceiptReader", "receipt_threads", "record_receipt"]
 
-#: How long to block on a Redis broker, or to wait between two reads of an AMQP broker; a stop is noticed after it.
+#: How long to block on a Redis broker, or to wait between two reads of an AMQP broker, before a stop is noticed.
 _WAIT_SECONDS = 1.0
 #: Wait after a failure of state server or broker; for the broker it doubles up to the maximum.
 _RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 10.0
@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 def record_receipt(services: Services, receipt: Receipt) -> None:
     """Record that a receiver has processed an event. Raises `StateUnavailable`; safe to repeat."""
     if not services.deliveries.record_receipt(receipt.subscription, receipt.event_id, now=services.now()):
-        # Confirmed twice or too late; the receiver has the event either way. Anyone can cause this line.
+        # Confirmed twice or too late; the receiver has the event either way. Anyone can cause this log line.
         _log.debug("receipt_not_awaited", subscription=receipt.subscription, event_id=receipt.event_id)
 
 
@@ -90,7 +90,7 @@ class ReceiptReader:
         self._connection: Connection | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Read until `stop`; waits for a broker or a state server that is unavailable."""
+        """Read until `stop`; waits while the broker or the state server is unavailable."""
         wait = _RETRY_SECONDS
         while not stop.is_set():
             try:
@@ -124,7 +124,7 @@ class ReceiptReader:
             self._put_back(queue, message, receipt)
 
     def _record(self, receipt: Receipt, stop: threading.Event) -> bool:
-        """Retry until the state server has the receipt, reading no other. False if stopped before."""
+        """Retry until the state server has the receipt, without reading another one. False if stopped before."""
         logged = False
         while True:
             try:

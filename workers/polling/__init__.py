@@ -1,1 +1,1 @@
-"""Reading from vendors: polls, rechecks, backfill, reconciliation, and what watches over them."""
+"""Reading from vendors: polls, rechecks, backfill, reconciliation, and the checks that watch over them."""

@@ -1,4 +1,4 @@
-"""Runs a backfill: reads a period of a source again, page by page, beside live traffic. It can stop and resume."""
+"""Runs a backfill: reads a period of a source again, page by page, alongside live traffic. It can stop and resume."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class BackfillCallbacks:
 
 
 def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
-    """Read until the period is read or the backfill is stopped; `job.state` says how it ended, and is stored.
+    """Read until the period is read or the backfill is stopped; `job.state` is how it ended, and is stored.
 
     A killed process loses nothing: the current page is read again. Raises `ConfigError` for a source that is paused in
     bridge.yaml or a stream that it no longer has, `AlreadyRunning`, and `StateUnavailable` with the job as it was last
@@ -112,14 +112,14 @@ def _refuse_unreadable(services: Services, job: Backfill) -> None:
 
 
 def _after(job: Backfill, end: Interrupted) -> str:
-    """The state of a backfill that was interrupted: one of a worker that ends is continued by the next."""
+    """The state of an interrupted backfill: if its worker is ending, the next worker continues it."""
     if end.reason == "cancelled":
         return CANCELLED
     return WAITING if job.runner == WORKER and end.reason != "stopped" else STOPPED
 
 
 def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
-    """Read the period without publishing or storing anything; `job.outcomes` says what publishing would do.
+    """Read the period without publishing or storing anything; `job.outcomes` counts what publishing would do.
 
     `job` is not stored either. Raises `Interrupted`, and what `Listing` and its `call` raise.
     """
@@ -189,7 +189,7 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
                 store.save(job, services.now())
                 callbacks.show(job, None, None)
         except (VendorFault, Unreadable) as problem:
-            # The other streams are read all the same.
+            # The other streams are still read.
             fault = fault or problem
             _leave_unread(job, stream, problem, began_at)
     if fault is not None:
@@ -197,8 +197,8 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
 
 
 def _leave_unread(job: Backfill, stream: str, problem: VendorFault | Unreadable, began_at: str | None) -> None:
-    """When resumed, it continues at this page. Only if that fails at once, the cursor may be the problem, and this
-    stream starts again; so it does after a part of it could not be read."""
+    """When resumed, it continues at this page. Only if that page fails immediately may the cursor be the problem: this
+    stream then starts over. It also does so after a part of it could not be read."""
     if is_about_cursor(problem) or stream in job.finished or job.cursors.get(stream) == began_at:
         job.cursors.pop(stream, None)
         job.finished = [name for name in job.finished if name != stream]
@@ -253,7 +253,7 @@ def _quarantined(services: Services, job: Backfill) -> Iterator[Quarantined]:
 
 
 def _requests(services: Services, job: Backfill) -> Iterator[StoredRequest]:
-    # Processing a request stores a copy, which is later than the end of the period and therefore not read here.
+    # Processing a request stores a copy, which is later than the period's end and so is not read here.
     requests = services.requests.list(source=job.source, since=job.first, until=job.last)
     # Quarantined requests were processed above, and nothing proves who sent the rejected ones.
     return (request for request in requests if request.outcome not in ("quarantined", "rejected"))

@@ -1,4 +1,4 @@
-"""What a recheck pointed to, such as the candidates of a schedule: watched or expected from then on."""
+"""Watches or expects what a recheck pointed to, such as the candidates of a schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) 
     services, name, now = access.services, access.source.name, access.services.now()
     parent = services.expectations.get(name, watch.key)
     if parent is None:
-        # Once for each webhook; later rechecks only find those who were not listed before.
+        # Once for each webhook; later rechecks only find candidates who were not listed before.
         if watch.rechecks:
             known_ids = services.journal_reader.attempts(name, (pointer.key for pointer in pointers))
             unknown = [pointer for pointer in pointers if pointer.key not in known_ids]
@@ -39,12 +39,12 @@ def follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) 
         now=now,
         parent=parent.key,
     )
-    # It is still rechecked for candidates who are added later, and is not announced as overdue.
+    # The expectation is still rechecked for candidates who are added later, and is not announced as overdue.
     services.expectations.set_state(name, parent, "expanded")
 
 
 def _is_to_expect(parent: Expectation, known: Expectation | None, *, published: bool) -> bool:
-    """A candidate who is new, or whose times are those under which the schedule was registered before."""
+    """Whether a candidate is new, or still has the times of the schedule's earlier registration."""
     if known is None:
         return not published
     times = (known.label, known.due, known.deadline)

@@ -1,6 +1,6 @@
 """Runs in the worker what the API has asked for: backfills, reconciliations, tests of sources.
 
-Each job has a lease, so that one worker runs it; a job whose worker ends is continued by the next.
+Each job has a lease, so that one worker runs it; if that worker ends, the next one continues the job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workers.polling.source_test import steps
 
 __all__ = ["JobRunner"]
 
-#: A test that no worker began within this many seconds is not made: nobody waits for it any longer.
+#: A test that no worker has begun within this many seconds is not run: nobody waits for it any longer.
 _LATEST_TEST = 60.0
 #: Seconds after which the reason of a wait is stored again, so that its end is up to date.
 _NOTE_SECONDS = 10.0
@@ -42,11 +42,11 @@ class JobRunner:
     def __init__(self, services: Services, stopping: Callable[[], bool] = never) -> None:
         self._services = services
         self._stopping = stopping
-        # One long job at a time: the worker's other threads poll and recheck.
+        # One long job at a time, so that the worker's other threads can poll and recheck.
         self._long = threading.Lock()
 
     def run(self, kind: str, ident: str) -> None:
-        """Run an open job, if no other process does and this one has no long job. Raises `StateUnavailable`."""
+        """Run an open job, unless another process does, or this one has a long job. Raises `StateUnavailable`."""
         if kind == TEST:
             self._run(kind, ident, _run_test)
         elif self._long.acquire(blocking=False):
@@ -104,7 +104,7 @@ def _run_backfill(services: Services, ident: str, stopping: Callable[[], bool]) 
             )
             backfill.run(services, job, callbacks)
     except AlreadyRunning:
-        # It waits until the other one of this source has ended.
+        # It waits until the source's other backfill has ended.
         return
     except ConfigError as error:
         _fail(services, BACKFILL, ident, clip(error.problems[0], 300))
@@ -114,7 +114,7 @@ def _run_backfill(services: Services, ident: str, stopping: Callable[[], bool]) 
 
 
 def _preview(services: Services, store: Backfills, job: Backfill, stopping: Callable[[], bool]) -> None:
-    """A dry run, from its beginning: it keeps no cursors.
+    """Do a dry run, always from its beginning: it keeps no cursors.
 
     Raises `AlreadyRunning`, `ConfigError`, `StateUnavailable`.
     """
@@ -212,7 +212,7 @@ def _run_test(services: Services, ident: str, stopping: Callable[[], bool]) -> N
         if services.now() - job.created > _LATEST_TEST:
             job.error = f"no worker began it within {_LATEST_TEST:g} s. Test again"
         else:
-            # From its beginning, if a worker was killed.
+            # It starts from the beginning if a worker was killed.
             job.steps = []
             for step in steps(services, services.config.sources[job.source]):
                 job.steps.append(asdict(step))
@@ -224,7 +224,7 @@ def _run_test(services: Services, ident: str, stopping: Callable[[], bool]) -> N
 
 
 def _begin(services: Services, store: WorkerJobs, kind: str, ident: str) -> tuple[WorkerJob, Lease] | None:
-    """A job that runs in this process from now on, with its lease; None if there is nothing to run."""
+    """Take a job to run in this process, with its lease; None if there is nothing to run."""
     job = store.get(ident)
     if job is None:
         OpenJobs(services.state).remove(kind, ident)

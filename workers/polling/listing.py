@@ -41,13 +41,13 @@ _Result = TypeVar("_Result")
 
 #: Interval at which a waiting reader checks whether it can go on, seconds.
 _CHECK_INTERVAL = 1.0
-#: Longest wait for polls and rechecks that are due, before one page is read all the same, seconds.
+#: Longest wait for polls and rechecks that are due, before one page is read anyway, seconds.
 _LONGEST_YIELD = 90.0
 #: The source is left free for a poll that is due within this many seconds.
 _YIELD_BEFORE_POLL = 5.0
 #: Waits after the vendor did not answer, seconds; after the last one the reader gives up.
 _RETRY_WAITS = (10.0, 30.0, 120.0, 600.0)
-#: Waits after a page that could not be read, where others could, seconds.
+#: Waits after one page could not be read although others could, seconds.
 _PAGE_WAITS = (10.0, 60.0)
 
 
@@ -63,7 +63,7 @@ class _CurrentCalls:
     calls: Calls
 
     def __init__(self, memory: VendorMemory) -> None:
-        #: Clients take it when they are made, before the first access.
+        #: Clients read it when they are created, before the first access.
         self.memory = memory
 
     def __getattr__(self, name: str) -> Any:
@@ -82,20 +82,20 @@ def refuse_paused(source: Source) -> None:
 class Listing:
     """A background reader of one source. It holds the source's lease for one call or one page, then yields.
 
-    Making one raises `ConfigError` for a source that is paused in bridge.yaml.
+    Creating one raises `ConfigError` for a source that is paused in bridge.yaml.
     """
 
     #: The services of this process.
     services: Services
     #: The source that is read.
     source: Source
-    #: For whom the calls are spent, one of `bridge.quota.windows.SPENDERS`.
+    #: What the calls are spent for, one of `bridge.quota.windows.SPENDERS`.
     spender: str
     #: Called before every page and every second of waiting; raises to end the reading.
     check: Callable[[], None]
     #: Waits a number of seconds.
     sleep: Callable[[float], object]
-    #: Told every second why nothing is read and until when (UNIX seconds).
+    #: Called every second with why nothing is read and until when (UNIX seconds).
     waiting: Callable[[str, float], None] = lambda why, until: None
     #: Maximum pages a minute; None: no limit.
     rate: float | None = None
@@ -111,7 +111,7 @@ class Listing:
         refuse_paused(self.source)
         self.traced = TracedPages(self.spender, self.source)
         self._current = _CurrentCalls(VendorMemory(self.services.state, self.source.name))
-        # One client for all accesses: some clients spend calls to learn their catalogue or the vendor's clock.
+        # One client for all accesses: some clients spend calls on reading their catalogue or the vendor's clock.
         self._client = self.vendor.connect(self.source, cast("VendorCalls", self._current))
 
     @property
@@ -143,7 +143,7 @@ class Listing:
             )
 
     def _page(self, stream: str, first: str, cursor: str) -> Page:
-        """One page. After the first one a fault of the vendor is waited out, or reading would begin again."""
+        """Read one page. After the first, wait out a fault of the vendor: otherwise reading would start over."""
         waits = _PAGE_WAITS if cursor != first else ()
         for seconds in waits:
             try:
@@ -239,5 +239,5 @@ class Listing:
             self.sleep(min(left, _CHECK_INTERVAL))
             now = self.services.now()
             self.services.source_clock.follow(self.source.name, now)
-            # The end of the wait moves with a clock that is set back.
+            # If the clock is set back, the end of the wait moves with it.
             until, last = until - max(0.0, last - now), now

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 def announce_overdue(services: Services) -> int:
-    """Announce every expectation past its deadline whose last recheck did not come in time; the number announced.
+    """Announce every expectation past its deadline whose last recheck did not come in time; returns how many.
 
     Raises `StateUnavailable`.
     """
@@ -36,7 +36,7 @@ def announce_overdue(services: Services) -> int:
 
 
 def handle_overdue(services: Services, source: Source, watch: OpenWatch, *, ended: bool) -> None:
-    """After the recheck at a deadline: announce it, unless the attempt has come or the expectation was expanded.
+    """Announce a watch after the recheck at its deadline, unless the attempt has come or the expectation was expanded.
 
     The recheck may have had no answer: what was published before is not overdue. The deadline is the watch's own, or
     that of an expectation whose watch goes on; `ended`: the watch does not go on.
@@ -70,7 +70,7 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
         opened_at=expected.registered_at,
         rechecks=rechecks,
     )
-    # Publish first, which has an effect only once however often it is repeated, then record that it was announced.
+    # Publish first, which has an effect only once however often it is repeated; then record that it was announced.
     announced = _publish(services, source, watch, label=expected.label)
     services.expectations.set_state(source.name, expected, "overdue")
     return announced
@@ -82,7 +82,7 @@ def _is_published(services: Services, source: Source, key: str) -> bool:
 
 
 def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str | None = None) -> bool:
-    """False if it cannot be published, which is logged: the others that are overdue are announced all the same."""
+    """Publish the notice; False if that is impossible, which is logged: other overdue watches are still announced."""
     now = services.now()
     try:
         with unreadable_on_error(source.name, "announce"):

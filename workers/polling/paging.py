@@ -14,7 +14,7 @@ _CURSOR_REASONS = frozenset({"bad_cursor", "loop", "page_loop"})
 
 
 def is_about_cursor(problem: BridgeError) -> bool:
-    """Whether the cursor is the problem: only a round that begins again may end."""
+    """Whether the cursor is the problem, so that only a round that starts over can reach the end."""
     return problem.reason in _CURSOR_REASONS
 
 
@@ -45,6 +45,6 @@ def read_pages(
 def _following(poll: Poll, page: Page, cursor: str, until: float | None) -> str | None:
     if not page.more:
         return None
-    # More pages without a cursor: the same page would be read again.
+    # The vendor reports more pages but gives no cursor: the same page would be read again.
     following = page.cursor or cursor
     return None if until is not None and poll.position(following) > until else following

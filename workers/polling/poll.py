@@ -42,11 +42,11 @@ __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 
 #: Maximum number of due watches rechecked between two pages of a long round.
 _RECHECKS_BETWEEN_PAGES = 5
-#: After so many rounds in a row that failed at one page the next one begins again: its cursor may be the problem.
+#: After this many rounds in a row that failed at one page, the next one starts over: the cursor may be the problem.
 _FAULTS_AT_A_PAGE = 6
-#: After so many items in a row without an answer the vendor counts as away.
+#: After this many items in a row without an answer the vendor counts as away.
 _AWAY = 3
-#: A stream that is read once in a while and has begun again twice or more waits so long, then twice as long, seconds.
+#: A rarely read stream that has started over twice or more waits this long, then twice as long each time, seconds.
 _BEGIN_AGAIN_AFTER = 3600.0
 
 _log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ def poll_once(
 
     `not_within`: skip streams that were polled less than this many seconds ago. `stopping` is called between pages.
     A refusal by the vendor or the budget is in the report; a lasting one also pauses the source. Raises
-    `StateUnavailable`, and whatever a fault in a vendor's folder raises, after the other streams were read.
+    `StateUnavailable`, and, after the other streams were read, whatever a fault in a vendor's folder raised.
     """
     source, now = services.config.sources[source_name], services.now()
     polls = streams(services.vendors[source.vendor], source.options)
@@ -105,7 +105,7 @@ def poll_once(
 
 
 def housekeeping(services: Services) -> RetentionReport:
-    """Delete everything older than the configured retention; the counts. Raises `StateUnavailable`."""
+    """Delete everything older than the configured retention; returns the counts. Raises `StateUnavailable`."""
     config, now = services.config, services.now()
     for name in config.sources:
         services.expectations.forget(name, before=now - config.bridge.retention.events)
@@ -131,14 +131,14 @@ def first_cursor(
         return poll.start(now - min(poll.sweep(source.options), limit), None)
     if position.cursor is None:
         return poll.start(now - min(config.look_back, limit), None)
-    # A long round (it waited for budget) read its first rows long before its last ones. Rows that appeared late behind
+    # A long round (it waited for budget) read its first rows long before its last ones. Rows that appeared late after
     # the first ones are that much farther back.
     took = max(0.0, (position.saved or 0.0) - (position.began or 0.0))
     return poll.rewind(position.cursor, config.overlap + min(took, config.look_back))
 
 
 def _readable(position: StreamPosition, poll: Poll, source: str, stream: str) -> StreamPosition:
-    """The position without cursors that the vendor cannot read: there the round begins again, at last the look-back."""
+    """The position without cursors that the vendor cannot read: the round starts over, if need be at the look-back."""
     unreadable: dict[str, None] = {}
     for field, cursor in (("resume", position.resume), ("cursor", position.cursor)):
         try:
@@ -152,7 +152,7 @@ def _readable(position: StreamPosition, poll: Poll, source: str, stream: str) ->
 
 def _is_fresh(position: StreamPosition, not_within: float, now: float) -> bool:
     # A start in the future comes from a clock that was corrected since: not fresh. An interrupted round continues soon,
-    # one that failed at the next poll.
+    # a failed one at the next poll.
     is_interrupted = position.resume is not None and not position.faults
     return not is_interrupted and position.started is not None and 0 <= now - position.started < not_within
 
@@ -163,7 +163,7 @@ def _least_interval(poll: Poll, position: StreamPosition) -> float:
         return 0.0
     if position.restarts > 1:
         return min(every, _BEGIN_AGAIN_AFTER * 2.0 ** min(position.restarts - 2, 10))
-    # A round that began and read nothing, such as a daily sweep that met a 503, is repeated at the next poll.
+    # A round that read nothing, such as a daily sweep that met a 503, is repeated at the next poll.
     has_read = position.started is None or (position.saved is not None and position.saved >= position.started)
     return every if has_read else 0.0
 
@@ -203,13 +203,13 @@ def _rounds(access: SourceAccess, waiting: list[str]) -> PollReport:
 
 
 def _may_be_one_item(access: SourceAccess, stream: str, refusal: BridgeError) -> bool:
-    """Whether only this item may be without an answer, such as one form that is too large for the vendor."""
+    """Whether the vendor may fail to answer for only this item, such as one form that is too large for it."""
     is_item = access.streams[stream].per is not None
     return is_item and isinstance(refusal, VendorUnavailable) and refusal.retry_at is None
 
 
 def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError | None]:
-    """Read one stream to its end: its report, and the refusal that ends reading the whole source, if any."""
+    """Read one stream to its end; returns its report, and the refusal that ends reading the whole source, if any."""
     services, name, poll = access.services, access.source.name, access.streams[stream]
     now, made = services.now(), access.calls.made
     position = _readable(services.cursors.position(name, stream), poll, name, stream)
@@ -225,14 +225,14 @@ def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError 
         report.error = clip(problem, 300)
         record_refusal(access, problem)
         if isinstance(problem, VendorFault | Unreadable):
-            # Continued at that page, so that a day's sweep does not end there, nor begin again at every poll.
+            # Continued at that page, so that a daily sweep neither ends there nor starts over at every poll.
             failed_before = services.cursors.position(name, stream).faults
             begins_again = is_about_cursor(problem) or failed_before + 1 >= _FAULTS_AT_A_PAGE
             services.cursors.fail(name, stream, restart=begins_again)
         else:
             refusal = problem
             if access.calls.made == made:
-                # It had no turn. Otherwise the streams that a small budget passes over could be the same every time.
+                # It had no turn: counting one, a small budget could skip the same streams every time.
                 services.cursors.restore_start(name, stream, position.started)
     finally:
         report.calls, report.seconds = access.calls.made - made, services.now() - now
@@ -241,7 +241,7 @@ def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError 
 
 
 def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: RoundReport) -> None:
-    """Page by page: publish, then move the cursor. `report` has what was read, also after an error."""
+    """Page by page: publish, then move the cursor. `report` has what was read, even after an error."""
     services, name = access.services, access.source.name
     began = report.started if position.resume is None or position.began is None else position.began
     as_of = read_start(access.context)
@@ -275,7 +275,7 @@ def _cursor_after(poll: Poll, position: StreamPosition, cursor: str, page: Page)
 
 
 def _record_round(access: SourceAccess, report: RoundReport) -> None:
-    # A round refused before its first call would only push real rounds out; the pause and the budget show the refusal.
+    # Storing a round refused before its first call would only push real rounds out; pause and budget show the refusal.
     if report.calls or report.records or report.error is None:
         access.services.cursors.record_round(access.source.name, report, streams=len(access.streams))
     _log.info(

@@ -75,10 +75,10 @@ class RecheckReport:
 def recheck(
     services: Services, source_name: str, *, limit: int = MAX_RECHECKS, stopping: Callable[[], bool] = never
 ) -> RecheckReport:
-    """Recheck up to `limit` due watches, the most overdue first; the budget reserves calls for every kind.
+    """Recheck up to `limit` due watches, the most overdue first; the budget reserves calls for each kind.
 
     A watch closes when its attempt is settled, and is given up after its deadline. A fault in a vendor's folder is
-    logged, and counts as a recheck of that watch alone. Raises `StateUnavailable`.
+    logged, and counts as a recheck of only that watch. Raises `StateUnavailable`.
     """
     source, now = services.config.sources[source_name], services.now()
     vendor = services.vendors[source.vendor]
@@ -122,7 +122,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
             exhausted.add(spender)
             _cut_short(access, report, problem)
             if (calls := access.calls.made - made) > 0:
-                # It counts, or it would take the calls of every period. What takes a quarter of one is too long.
+                # It counts: otherwise it would use up the calls of every period. A quarter of them is too many.
                 too_long = calls >= access.source.budget.calls / 4
                 _count(access, watch, report, as_of, answer=Found.NOTHING if too_long else None)
         elif isinstance(problem, VendorUnavailable | VendorThrottled):
@@ -148,14 +148,15 @@ def _is_announced(watch: OpenWatch) -> bool:
 def _try(
     access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart
 ) -> tuple[BridgeError | None, Found]:
-    """One recheck: the problem if it does not count and only its watch or its spender is concerned; what was found."""
+    """Do one recheck; returns the problem, if it does not count and concerns only its watch or spender, and what was
+    found."""
     result = Found.NOTHING
     try:
         with recheck_span(access.source, watch.kind), unreadable_on_error(access.source.name, "recheck"):
             result = _recheck_watch(access, watch, report, as_of)
     except (BudgetExhausted, VendorUnavailable, VendorThrottled) as problem:
         report.error = clip(problem, 300)
-        # Before the call, during a pause, nothing was asked about this watch.
+        # During a pause, before the call: nothing was asked about this watch.
         if isinstance(problem, VendorThrottled) and problem.reason == "paused":
             raise
         return problem, Found.NOTHING
@@ -172,7 +173,7 @@ def _postpone(
 ) -> None:
     """Move the next recheck without counting one, unless it was urged meanwhile; after its deadline it counts.
 
-    One attempt that the vendor cannot answer for must not delay all others, nor the poll after a pause.
+    One attempt for which the vendor has no answer must not delay all others, nor the poll after a pause.
     """
     services, name, now = access.services, access.source.name, access.services.now()
     if now >= watch.give_up_at:
@@ -193,7 +194,7 @@ def _count(
         with unreadable_on_error(access.source.name, "recheck"):
             _set_next(access, watch, report, as_of, answer=answer)
     except Unreadable as fault:
-        # Due in every turn, it would spend a call in each. Its rechecks cannot be counted: the wait grows with its age.
+        # If it stayed due, it would spend a call every turn. Its rechecks cannot be counted: the wait grows with age.
         report.error = clip(fault, 300)
         now = access.services.now()
         wait = min(max((now - watch.opened_at) / 2, _NO_ANSWER_SECONDS), _LONGEST_WAIT_SECONDS)
@@ -226,7 +227,7 @@ def _set_next(
 
 
 def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart) -> Found:
-    """Ask the vendor and publish what it says; which attempts the answer has."""
+    """Ask the vendor and publish the answer; returns which attempts it has."""
     if access.vendor.recheck is None:
         raise AssertionError("sources without a recheck have no watches here")
     services, name = access.services, access.source.name
@@ -262,14 +263,14 @@ def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Res
 
 
 def _stays_open(key: str, ingested: IngestReport) -> bool:
-    """Whether an attempt was published under this very key that is not final: its record has opened the watch anew."""
+    """Whether an attempt that is not final was published under this very key: its record has opened the watch again."""
     return any(attempt.attempt_id == key and attempt.watch is not None for attempt, _ in ingested.publishable)
 
 
 def _found(key: str, ingested: IngestReport) -> Found:
     """Whether an answer has what a webhook pointed to: under an attempt id that is this attempt or a later sitting.
 
-    Ids are made of the vendor's spelling, a key of the webhook's or the operator's.
+    Ids use the vendor's spelling, keys that of the webhook or the operator.
     """
     if not ingested.read_ids:
         return Found.NOTHING

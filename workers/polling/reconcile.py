@@ -44,7 +44,7 @@ _NIGHTLY_SECONDS = 2 * 86_400.0
 _NIGHT = 2 * 3600.0
 #: Longest nightly run of one source, seconds; most of it is waiting for the budget.
 _MAX_SECONDS = 6 * 3600.0
-#: After so many runs that ended at a fault of the vendor, the next one is made the next night: each begins again.
+#: After this many runs that a fault of the vendor ended, the next one waits for the next night: each starts over.
 _MAX_FAILURES = 3
 _LEASE_SECONDS = 60.0
 _BATCH = 200
@@ -66,7 +66,7 @@ class ReconcileOptions:
     check: Callable[[], None]
     #: Waits a number of seconds.
     sleep: Callable[[float], object] = time.sleep
-    #: Told every second why nothing is read and until when.
+    #: Called every second with why nothing is read and until when.
     waiting: Callable[[str, float], None] = lambda why, until: None
     #: Id of the job that asked for it; empty: none.
     job: str = ""
@@ -78,8 +78,8 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
     """Compare a period of one source and store the result. Reading costs calls; the result states how many.
 
     A vendor without a list is asked for every expectation and every watch separately. An item that cannot be read, such
-    as one form of several, is named in the result. Raises what
-    `ReconcileOptions.check` and `Listing.call` raise; then no result is stored.
+    as one form of several, is named in the result. Raises what `ReconcileOptions.check` and `Listing.call` raise, and
+    stores no result then.
     """
     source, started = services.config.sources[source_name], services.now()
     listing = Listing(
@@ -108,7 +108,7 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
     if result.unread:
         # What is not listed may be in a stream that could not be read.
         result.ids["unlisted"] = []
-    # A finish that the bridge observed itself says nothing about delay.
+    # A finish that the bridge itself observed says nothing about delay.
     stated = (event for event in published.values() if event.id not in listed or listed[event.id].finished is not None)
     result.delays = delays(stated, since=options.since, until=options.until)
     if options.fix:
@@ -128,9 +128,9 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
 
 
 def nightly(services: Services, *, stopping: Callable[[], bool] = never) -> list[str]:
-    """Reconcile every source that is due tonight, one after the other; the names of those that were reconciled.
+    """Reconcile every source that is due tonight, one after the other; returns the names of those reconciled.
 
-    Called every hour: the next call repeats what the budget, the vendor or a restart interrupted. A second caller at
+    Called every hour: the next call repeats what budget, vendor or a restart interrupted. A second caller at
     the same time does nothing. Raises `StateUnavailable`.
     """
     lease = Lease(services.state, "reconcile", secrets.token_hex(16), seconds=_LEASE_SECONDS)
@@ -159,7 +159,7 @@ def _reconcile_tonight(services: Services, name: str, lease: Lease, stopping: Ca
 
     until = settled_until(services.config.sources[name], started)
     limit = services.vendors[services.config.sources[name].vendor].look_back_limit
-    # An hour less: the limit moves while the list is read.
+    # An hour less, because the limit moves while the list is read.
     since = until - (_NIGHTLY_SECONDS if limit is None else min(_NIGHTLY_SECONDS, limit - 3600.0))
     try:
         result = reconcile(services, name, ReconcileOptions(since=since, until=until, check=check))
@@ -185,7 +185,7 @@ def _is_due_tonight(services: Services, source: Source) -> bool:
     if kept.failures(source.name, night) >= _MAX_FAILURES:
         return False
     last = kept.last(source.name)
-    # The first run is at night, too: right after the first start there is nothing to compare. One made tomorrow or
+    # The first run is at night, too: right after the first start there is nothing to compare. A run dated tomorrow or
     # later was made before the clock was set back.
     return now - night < _MAX_SECONDS if last is None else not night <= last.made < night + 86_400.0
 
@@ -227,14 +227,14 @@ def _row(attempt: NormalisedAttempt, outdated: bool) -> Listed:
 
 
 def _published(services: Services, source: str, since: float) -> dict[str, Published]:
-    """The first events since a moment, by attempt id: an attempt that finished after it was published after it."""
+    """The first events since a moment, by attempt id: what finished after that moment was published after it."""
     published = {}
     for stored in services.journal_reader.events(since=since, source=source):
         if stored.type in (COMPLETED, VOIDED):
             try:
                 published[stored.attempt] = _first_event(stored.attempt, json.loads(stored.event))
             except (ValueError, KeyError, TypeError) as error:
-                # Its memory says that it was published.
+                # Its memory shows that it was published.
                 _log.error("event_unreadable", source=source, entry=stored.entry_id, error=type(error).__name__)
     return published
 

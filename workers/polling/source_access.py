@@ -32,8 +32,8 @@ from bridge.state.lease import Lease
 
 __all__ = ["REFUSALS", "AccessEnded", "SourceAccess", "exclusive_access", "never", "record_refusal"]
 
-#: Longer than the slowest call (20 s, `bridge/polling/vendor_http.py`); renewed before every call. After
-#: a process was killed, or could not release it because the state server was down, the source waits this long.
+#: Longer than the slowest call (20 s, `bridge/polling/vendor_http.py`); renewed before every call. If a process
+#: was killed, or could not release the lease because the state server was down, the source waits this long.
 _LEASE_SECONDS = 40.0
 
 _log = structlog.get_logger(__name__)
@@ -146,7 +146,7 @@ def record_refusal(access: SourceAccess, problem: BridgeError) -> None:
         if not already_paused:
             if isinstance(problem, VendorThrottled) and (retry_at is None or retry_at <= now):
                 retry_at = now + DEFAULT_PAUSE
-            # The vendor's number may be anything; only `sources pause` stops a source for longer.
+            # The vendor's number may be anything: only `sources pause` stops a source for longer.
             retry_at = None if retry_at is None else min(retry_at, now + LONGEST_PAUSE)
         if retry_at is not None and not already_paused:
             budgets.pause_until(name, retry_at, str(problem))

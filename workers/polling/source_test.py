@@ -20,7 +20,7 @@ __all__ = ["Step", "steps"]
 _LOG_IN = "log in"
 #: The page starts this long ago, seconds.
 _SINCE = 86_400.0
-#: Some vendors list by period, and the first may be empty: then up to this many further pages are read.
+#: Some vendors list by period, and the first may be empty: if so, up to this many further pages are read.
 _EMPTY_PAGES = 2
 #: A worker holds the source for a page or a recheck: how often to try again, and the wait between, seconds.
 _TRIES, _WAIT = 20, 0.5
@@ -82,7 +82,7 @@ def _failure(access: SourceAccess, step: str, error: BridgeError) -> Step:
 
 
 def _page_of_item(access: SourceAccess, stream: str) -> Step:
-    """The same of one item; the others are read also if this one cannot be."""
+    """The same for one item; the others are read even if this one cannot be."""
     try:
         return _page(access, stream)
     except (VendorFault, Unreadable) as error:

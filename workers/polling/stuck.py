@@ -1,4 +1,4 @@
-"""Reports threads of this worker that hang while they read from a source: log, state, alarm."""
+"""Reports threads of this worker that hang while reading from a source: in the log, the state and an alarm."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class StuckWatch:
         except StateUnavailable as error:
             _log.warning("report_failed", problem=str(error))
         if new:
-            # A thread of its own: the main loop must go on.
+            # In its own thread: the main loop must go on.
             threading.Thread(target=self._raise_alarm, daemon=True, name="stuck").start()
 
     def _raise_alarm(self) -> None:
         try:
             self._check(self._services)
         except StateUnavailable as error:
-            # The next check of any worker raises it.
+            # The next check by any worker raises it.
             _log.warning("report_failed", problem=str(error))

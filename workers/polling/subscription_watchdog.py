@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 def check_subscriptions(services: Services) -> int:
-    """Check every configured subscription once; the number of notices published. Raises `StateUnavailable`."""
+    """Check every configured subscription once; returns the number of notices published. Raises `StateUnavailable`."""
     now, published = services.now(), 0
     groups, alarms = FailureGroups(services.deliveries), SubscriptionAlarms(services.state)
     for name in services.config.subscriptions:
@@ -37,7 +37,7 @@ def check_subscriptions(services: Services) -> int:
         old = alarms.of(name)
         new = next_alarm(old, Facts(name=name, now=now, state=state, groups=groups.of(name)))
         if new is not None and new != old and new.published:
-            # A cause has ended and another lasts: remembered, not announced.
+            # One cause has ended while another lasts: this is stored, not announced.
             alarms.compare_and_set(name, old, new)
         elif new is not None and not new.published:
             published += _announce(services, alarms, name, old, new)
@@ -51,7 +51,7 @@ def _announce(
     old: SubscriptionAlarm | None,
     new: SubscriptionAlarm,
 ) -> int:
-    """Store the new record, unless another process was first, and publish it once; the number of notices, 0 or 1."""
+    """Store the new record, unless another process was first, and publish it once; returns the notices, 0 or 1."""
     stored = alarms.compare_and_set(name, old, new)
     if stored.published:
         return 0

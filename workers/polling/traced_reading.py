@@ -19,22 +19,22 @@ def recheck_span(source: Source, kind: str) -> Span:
 
 
 def _reading(what: str, source: Source, more: Attributes) -> Span:
-    """A trace of its own: `what` is read of a source."""
+    """A separate trace: `what` is read from a source."""
     attributes = {"attempt_bridge.source": source.name, "attempt_bridge.vendor": source.vendor, **more}
     return tracing.start(f"{what} {source.name}", INTERNAL, attributes, root=True)
 
 
 class TracedPages:
-    """Reads pages, each in a trace of its own, to which what is published from it belongs."""
+    """Reads pages, each in its own trace, which also includes what is published from the page."""
 
     def __init__(self, what: str, source: Source) -> None:
-        """`what`: who reads, such as `poll`."""
+        """`what`: the purpose, such as `poll`."""
         self._what = what
         self._source = source
         self._last: Span | None = None
 
     def read(self, stream: str, fetch: Callable[[], Page]) -> Page:
-        """The page that `fetch` reads, with the calls that it makes in the trace of this page."""
+        """The page that `fetch` reads; the calls it makes are in the trace of this page."""
         self._last = _reading(self._what, self._source, {"attempt_bridge.stream": stream})
         with self._last as span:
             page = fetch()
@@ -42,5 +42,5 @@ class TracedPages:
         return page
 
     def publishing(self) -> AbstractContextManager[object]:
-        """Within it, what is published belongs to the page that was read last."""
+        """Within it, what is published belongs to the trace of the page read last."""
         return (self._last or tracing.current()).active()

@@ -44,7 +44,7 @@ def rechecked_records(listing: Listing, result: Reconciliation) -> Iterator[Sequ
         try:
             answer = listing.call(partial(_recheck, queue.popleft()))
         except (Unreadable, VendorFault):
-            # Only this reference is concerned.
+            # The problem concerns only this reference.
             result.unreadable += 1
             continue
         new = {item.key: item.reference for item in answer if isinstance(item, Pointer) and item.key not in references}

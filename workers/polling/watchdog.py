@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 def check_sources(services: Services) -> int:
-    """Check every source once; the number of notices published. Raises `StateUnavailable`."""
+    """Check every source once; returns the number of notices published. Raises `StateUnavailable`."""
     now, published = services.now(), 0
     today = int(now // _DAY)
     reader, alarms = services.journal_reader, Alarms(services.state)
@@ -47,12 +47,12 @@ def check_sources(services: Services) -> int:
 
 
 def _vendors_own(source: str, outcomes: Mapping[tuple[str, str, str], int]) -> int:
-    """A day's webhooks without test messages: a test from here must not end an alarm about the vendor's silence."""
+    """A day's webhooks without test messages: our own test must not end an alarm about the vendor's silence."""
     return outcomes.get((source, "webhook", "requests"), 0) - outcomes.get((source, "webhook", "test"), 0)
 
 
 def warn_of_backlogs(services: Services) -> tuple[str, ...]:
-    """The subscriptions that keep old events in the journal, each logged: no process delivers them, or too slowly.
+    """Log and return the subscriptions that keep old events in the journal: no process delivers them, or too slowly.
 
     Raises `StateUnavailable`.
     """
@@ -78,7 +78,7 @@ def warn_of_backlogs(services: Services) -> tuple[str, ...]:
 def _observe(
     services: Services, source: Source, counts: Mapping[int, int], current: Mapping[str, Alarm], now: float
 ) -> SourceFacts:
-    """Update and store the source's traffic, and collect everything that alarms are judged by."""
+    """Update and store the source's traffic, and collect all the facts for judging alarms."""
     name, baselines = source.name, TrafficBaselines(services.state)
     rounds = services.cursors.history(name)
     budget = services.budgets.status(name, source.budget, now)
@@ -105,7 +105,7 @@ def _observe(
 
 
 def _announce(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
-    """Store the new state, unless another process was first, and publish it once; the number of notices, 0 or 1."""
+    """Store the new state, unless another process was first, and publish it once; returns the notices, 0 or 1."""
     if new is None or new.published:
         return 0
     stored = alarms.compare_and_set(source.name, old, new)

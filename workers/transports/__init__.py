@@ -39,8 +39,8 @@ TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], ShowsReq
 def transport_for(subscription: Subscription, broker_url: str, loop: PushLoop | None = None) -> ShowsRequest:
     """The transport of a subscription; it connects on first use and is not thread-safe.
 
-    `broker_url`: for subscriptions without a broker of their own. `loop`: shared by http transports; without it each
-    has one of its own. Raises `ConfigError`.
+    `broker_url`: for subscriptions without their own broker. `loop`: shared by http transports; without it each has
+    its own. Raises `ConfigError`.
     """
     return TRANSPORTS[subscription.transport](subscription, subscription.broker or broker_url, loop)
 

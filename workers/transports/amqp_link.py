@@ -2,8 +2,8 @@
 
 Messages are published without waiting for one another, and the broker confirms each. While RabbitMQ has an alarm
 (memory, disk) it stops reading from publishers, and takes what they have sent when the alarm ends. A publisher that
-connects and sends again leaves a connection and a copy there each time. So this one keeps its connection, and waits for
-the confirms of the messages that are under way.
+reconnects and sends again leaves another connection and another copy there each time. So this one keeps its connection,
+and waits for the confirms of the messages that are under way.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _CONFIRM_SECONDS = 10
 _BLOCKED_SECONDS = 1.0
 #: How long to look for the end of an alarm before each batch.
 _DRAIN_SECONDS = 0.05
-#: Messages and bytes without a confirm at most: what a broker that stops reading leaves in the buffers of sockets.
+#: Most messages and bytes without a confirm: what is left in socket buffers by a broker that stops reading.
 _WINDOW, _WINDOW_BYTES = 100, 256_000
-#: Connections in a row that end while one event is sent, before that counts as its failure.
+#: Connections in a row that end while one event is sent before that counts as the event's failure.
 _BREAKS_BY_ONE_EVENT = 3
-#: How long an event that was confirmed late is not sent again. The lane sends it again within its longest backoff.
+#: How long a late confirm of an event is remembered: the lane tries the event again within its longest backoff.
 _LATE_SECONDS = 60.0
-#: What the broker has confirmed of a message: it is in a queue; there is no queue for it; it is refused.
+#: What the broker has confirmed about a message: it is in a queue; there is no queue for it; it is refused.
 ROUTED, RETURNED, NACKED = "routed", "returned", "nacked"
 
 
@@ -66,7 +66,7 @@ class AmqpLink:
         self._bytes = 0
         #: Where confirms go while `publish` runs.
         self._confirmed: dict[str, str] | None = None
-        #: Events that were confirmed when nobody waited any more: what, and when.
+        #: Events whose confirm came when nothing waited for it any more: the confirm, and when it came.
         self._late: dict[str, tuple[str, float]] = {}
         self._breaks: tuple[str, int] = ("", 0)
 
@@ -88,7 +88,7 @@ class AmqpLink:
         return self._connection
 
     def ready(self, exchange: str | None) -> None:
-        """Connect, and see that the exchange exists. Raises `DeliveryFailed` if it cannot be used or an alarm lasts."""
+        """Connect, and check that the exchange exists. Raises `DeliveryFailed` if it is unusable or an alarm lasts."""
         if self._producer is None:
             producer = Producer(self.connection, auto_declare=False, on_return=self._on_return)
             # Not kombu's `confirm_publish`, which waits after each message.
@@ -103,7 +103,7 @@ class AmqpLink:
             self._exchanges.add(exchange)
 
     def publish(self, packets: Sequence[Packet], confirmed: dict[str, str]) -> None:
-        """Publish what the broker has not confirmed late, and wait for all confirms.
+        """Publish what has no late confirm yet, and wait for all confirms.
 
         `confirmed` gets ROUTED, RETURNED or NACKED for each event id, also of those confirmed before an error.
         """
@@ -150,7 +150,7 @@ class AmqpLink:
             return
         try:
             if blocked and connection.connected:
-                # It would not answer the request to close.
+                # The broker would not answer the request to close.
                 connection.connection.collect()
             else:
                 connection.release()
@@ -158,7 +158,7 @@ class AmqpLink:
             _log.info("broker_connection_not_closed", error=type(error).__name__)
 
     def _read(self) -> None:
-        """Read what the broker says next. Raises `DeliveryFailed` if it does not confirm because of an alarm."""
+        """Read the broker's next message. Raises `DeliveryFailed` if it does not confirm because of an alarm."""
         try:
             self.connection.drain_events(timeout=_BLOCKED_SECONDS if self._blocked else _CONFIRM_SECONDS)
         except TimeoutError:
@@ -197,7 +197,7 @@ class AmqpLink:
         self._confirm(delivery_tag, multiple, NACKED)
 
     def _confirm(self, last: int, multiple: bool, what: str) -> None:
-        # Tag 0 with `multiple`: all.
+        # Tag 0 with `multiple` means all messages.
         numbers = [number for number in self._under_way if number <= last or last == 0] if multiple else [last]
         for number in numbers:
             event_id, size = self._under_way.pop(number, ("", 0))
@@ -215,9 +215,9 @@ class AmqpLink:
 
 
 def ensure_exchange(open_channel: Callable[[], Any], name: str) -> None:
-    """See that the exchange exists; declare a durable topic exchange only if it does not.
+    """Check that the exchange exists; declare a durable topic exchange only if it does not.
 
-    Others may have declared it with arguments of their own, and the user may only be allowed to write to it. Raises
+    Others may have declared it with other arguments, and the user may only be allowed to write to it. Raises
     `DeliveryFailed` if it is missing and may not be created.
     """
     channel = open_channel()
@@ -230,7 +230,7 @@ def ensure_exchange(open_channel: Callable[[], Any], name: str) -> None:
         except (AccessRefused, PreconditionFailed) as error:
             raise refusal(error, name) from error
     except AccessRefused:
-        # Not even its existence may be asked for: publishing shows whether writing is allowed.
+        # The user may not even check its existence: publishing shows whether writing is allowed.
         return
     channel.close()
 
@@ -250,7 +250,7 @@ def refusal(error: ChannelError, exchange: str | None) -> DeliveryFailed:
     elif isinstance(error, NotFound):
         problem = f"{name} does not exist: {text}. Create it, or let the bridge create it at the next try"
     else:
-        # It takes other messages: this one is too large, or has a property that the broker does not allow.
+        # The broker takes other messages: this one is too large, or has a property that is not allowed.
         problem = f"it refuses this message: {text}. Check its size limit"
         return DeliveryFailed(f"broker: {problem}", reason="broker_refused", about_event=True)
     return DeliveryFailed(f"broker: {problem}", reason="exchange_refused")

@@ -1,6 +1,6 @@
-"""Transport `http` with `format: xapi` or `caliper`: what waits goes together, many events in one request.
+"""Transport `http` with `format: xapi` or `caliper`: events that wait are sent together, many in one request.
 
-The window hands over one event of an attempt at a time, so the events of a request are of as many attempts.
+The window hands over one event of an attempt at a time, so each event of a request is of a different attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["BatchPush"]
 
 #: A proxy in front of the receiver may refuse more than 1 MB.
 _MOST_BYTES = 512 * 1024
-#: Answers that refuse what was sent, and not who sent it; one bad statement makes an LRS refuse all of a request.
+#: Answers that refuse the content, not the sender; one bad statement makes an LRS refuse a whole request.
 _REFUSED = (400, 409, 413, 422)
 _CONFLICT, _INVALID = 409, (400, 422)
 #: No further request is begun after this many seconds: other processes may take the events after `Limits.lease`.
@@ -27,7 +27,7 @@ _SECONDS = 60.0
 
 
 class BatchPush(HttpPush):
-    """Few requests, so that what arrives meanwhile is gathered. A refused request is halved until the bad are alone."""
+    """Few requests at a time, so that events gather meanwhile. Refused requests are halved until bad events are alone."""
 
     most_requests = 4
     most_events = 50
@@ -35,7 +35,7 @@ class BatchPush(HttpPush):
     async def _send(self, taken: Sequence[Waiting]) -> list[Try]:
         began = clock.monotonic()
         tries: dict[int, Try] = {}
-        # The last is the next.
+        # The last part is the next one to be sent.
         parts = _requests(taken)[::-1]
         stopped: Try | None = None
         while parts:
@@ -63,13 +63,13 @@ class BatchPush(HttpPush):
         return await self._post(events, derived_id(*(event.id for event in events)), now)
 
     async def _alone(self, event: Outgoing, now: float) -> Try:
-        """One event; if it is refused, each of its statements, as long as none is refused."""
+        """Send one event; if it is refused, send each of its statements until one is refused."""
         tried = await self._post([event], event.id, now)
         statements = self._format.parts(event.body)
         if len(statements) == 1 or tried.status not in _REFUSED:
             return self._judged(tried)
         for place, statement in enumerate(statements):
-            # A gateway that remembers ids must not take the second for a copy of the first.
+            # A gateway that remembers ids must not take the second statement for a copy of the first.
             ident = derived_id(event.id, str(place))
             posted = await self._post([replace(event, body=statement)], ident, now + tried.seconds)
             tried = replace(self._judged(posted), at=now, seconds=tried.seconds + posted.seconds)
@@ -78,11 +78,11 @@ class BatchPush(HttpPush):
         return tried
 
     def _is_partial(self, tried: Try) -> bool:
-        """Whether an LRS has stored only some of the statements, as a few can be told to: it answers with no list."""
+        """Whether an LRS has stored only some of the statements, as a few can be set to do: the answer is not a list."""
         return self._format.name == XAPI and tried.failure is None and tried.answer.lstrip()[:1] == b"{"
 
     def _judged(self, tried: Try) -> Try:
-        """The try of what was sent alone: a statement that is known is stored already, an invalid one never will be."""
+        """The try of one statement: if the LRS has it, it counts as stored; if it is invalid, it never will be."""
         if tried.failure is None or self._format.name != XAPI:
             return tried
         if tried.status == _CONFLICT:
@@ -94,7 +94,7 @@ class BatchPush(HttpPush):
 
 
 def _requests(events: Sequence[Waiting]) -> list[Sequence[Waiting]]:
-    """Events as requests: no longer than a proxy accepts, and of one replay each, which is named in a header."""
+    """Events as requests: none larger than a proxy accepts, each with events of one replay, which a header names."""
     requests: list[list[Waiting]] = []
     size, replay = 0, None
     for waiting in events:

@@ -50,7 +50,7 @@ class Message:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Events that end a channel and are remembered, at most.
+#: Most events that are remembered because they end a channel.
 _MOST_ALONE = 1000
 #: The properties under which a message is published.
 _Complete = Callable[[Message], dict[str, Any]]
@@ -73,7 +73,7 @@ class Broker:
         self._link = AmqpLink(self._address)
         #: Events that have ended a channel, the oldest first.
         self._alone: dict[str, None] = {}
-        #: The last connection broke, and perhaps because of one event: the next batch is sent one by one.
+        #: Whether the last connection broke, perhaps because of one event: the next batch is then sent one by one.
         self._careful = False
         self._connection: Connection | None = None
         self._producer: Producer | None = None
@@ -92,7 +92,7 @@ class Broker:
 
         If the broker does not answer, unconfirmed events fail uncharged: over Redis that is the whole batch, although
         the broker may have taken some of it. An event that an AMQP broker refuses or cannot route, or that cannot be
-        written as a message, fails alone and is charged; those beside it that were not confirmed are sent again.
+        written as a message, fails on its own and is charged; unconfirmed ones from the same batch are sent again.
         """
 
         def complete(message: Message) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Broker:
             outcomes[number], tries[number] = outcome, (now + started - began, clock.monotonic() - started)
             if outcome is not None and not outcome.charged:
                 stopped = outcome
-        # One batch without a broken connection, and messages are sent together again.
+        # After one batch without a broken connection, messages are sent together again.
         self._careful = stopped is not None and stopped.reason == "broker_unavailable"
         return [Try(outcomes[number], *tries[number]) for number in range(len(events))]
 
@@ -188,10 +188,10 @@ class Broker:
         exchange: str | None,
         outcomes: dict[int, Outcome],
     ) -> DeliveryFailed | None:
-        """Publish messages without waiting for one another; the failure that concerns all, or None.
+        """Publish messages without waiting for one another; returns the failure that concerns all, or None.
 
         Those without an outcome afterwards are to be sent one by one: the broker has ended the channel because of one
-        of them, and nobody knows which.
+        of them, and it is unknown which.
         """
         confirmed: dict[str, str] = {}
         stopped: DeliveryFailed | None = None
@@ -207,7 +207,7 @@ class Broker:
             self._link.close()
         except self._errors as error:
             stopped = self._unavailable(error)
-        except Exception:  # noqa: BLE001 - the one that it concerns gets it when it is sent alone
+        except Exception:  # noqa: BLE001 - the event that it concerns gets it when it is sent on its own
             self._link.close()
         for number in numbers:
             if packets[number].event_id in confirmed:
@@ -239,7 +239,7 @@ class Broker:
         return _confirmed_outcome(packet, confirmed)
 
     def _isolated(self, packet: Packet, failure: DeliveryFailed) -> DeliveryFailed:
-        """Remember an event that ends channels: with others it would have them sent twice."""
+        """Remember an event that ends channels: sent with others, it would cause those to be sent twice."""
         if failure.about_event:
             self._alone[packet.event_id] = None
             while len(self._alone) > _MOST_ALONE:

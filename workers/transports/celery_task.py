@@ -15,7 +15,7 @@ from workers.transports.contract import Outgoing, ShownRequest, Try
 
 __all__ = ["CeleryTask", "task_body"]
 
-#: Celery repeats task arguments as text in headers and logs; this replaces them.
+#: Celery copies task arguments as text into headers and logs; this replaces them.
 _REDACTED = "<redacted>"
 _EMBED = b'],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 
@@ -26,7 +26,7 @@ def task_body(event: bytes) -> bytes:
 
 
 class CeleryTask:
-    """Publishes `task` with the event as its one argument and the event id as task id.
+    """Publishes `task` with the event as its only argument and the event id as task id.
 
     Always through the default exchange: a named exchange on Redis silently drops messages without a binding.
     """

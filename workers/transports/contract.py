@@ -25,7 +25,7 @@ __all__ = [
     "tries_of",
 ]
 
-#: No more of an answer is kept with a try.
+#: At most this much of an answer is kept with a try.
 ANSWER_KEPT_BYTES = 1024
 #: Header of a request or message that a replay job sends again; its value is the id of the job.
 REPLAY_HEADER = "bridge-replay"
@@ -50,14 +50,14 @@ class Outgoing:
     attempt: str
     #: Its JSON in the projection of the subscription, as `Format.converted` gives it.
     body: bytes
-    #: Id of the replay job that sends it again; empty: none. Told in a header, never in the body.
+    #: Id of the replay job that sends it again; empty: none. Sent in a header, never in the body.
     replay: str = ""
     #: W3C trace context of the try, for a header; before the try, that of what published it. Empty: not traced.
     traceparent: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that every transport sends with the event, beside its own."""
+        """The headers that every transport sends with the event, besides its own."""
         replayed = {REPLAY_HEADER: self.replay} if self.replay else {}
         return {**replayed, TRACE_HEADER: self.traceparent} if self.traceparent else replayed
 
@@ -86,12 +86,12 @@ class ShownRequest:
     to: str
     #: Headers of the request or message; `****` in place of what may be a secret.
     headers: Mapping[str, str]
-    #: The very body that is sent.
+    #: The exact body that is sent.
     body: bytes
 
 
 def sending_time(now: float) -> str:
-    """UNIX seconds as RFC 3339, for formats that say when they are sent."""
+    """UNIX seconds as RFC 3339, for formats that include the sending time."""
     return format_time(datetime.fromtimestamp(now, UTC))
 
 
@@ -118,7 +118,7 @@ class Transport(Protocol):
 
 
 class ShowsRequest(Transport, Protocol):
-    """A transport that can say what it sends."""
+    """A transport that can show what it sends."""
 
     def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
         """What a try sends that begins at `now` (`Try.at`)."""
@@ -131,7 +131,7 @@ class WindowTransport(Transport, Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Events under way at most; further ones wait their turn."""
+        """Most events under way; further ones wait their turn."""
         ...
 
     def start(self, events: Sequence[tuple[int, Outgoing]], *, now: float) -> None:

@@ -34,9 +34,9 @@ __all__ = ["HttpPush", "Waiting", "answer_outcome"]
 #: (number, event, UNIX seconds, moment of the monotonic clock) of an event that waits its turn.
 Waiting = tuple[int, Outgoing, float, float]
 
-#: Of 4xx, those that concern the receiver and not the one event.
+#: The 4xx statuses that are about the receiver and not about the event.
 _RECEIVER_BUSY = (408, 425, 429)
-#: Headers that are shown; any other may be a secret of the receiver's.
+#: Headers that are shown; any other may hold a secret of the receiver.
 _SHOWN = frozenset(
     {
         "content-type",
@@ -53,14 +53,14 @@ _GATHER_SECONDS = 0.005
 
 
 class HttpPush:
-    """Sends `concurrency` events at once: `start` them, and take what has been answered with `results`.
+    """Sends `concurrency` events at once: `start` them, and get those that were answered with `results`.
 
     Further ones wait their turn, so that the receiver has work while the caller settles. A failure of the receiver
     keeps them waiting until the caller has seen it and starts or withdraws events. Every try ends within the deadline
-    of `Client`. For one thread, beside that of the loop.
+    of `Client`. For use by one thread, besides that of the loop.
     """
 
-    #: Requests under way at most, and events in one; None: as many requests as events may be under way.
+    #: Most requests under way, and most events in one; None: as many requests as events may be under way.
     most_requests: int | None = None
     most_events = 1
 
@@ -72,10 +72,10 @@ class HttpPush:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
         self.concurrency = self.batch = subscription.concurrency
         self._format = subscription.output
-        # A receiver of other formats may rely on authorisation alone; events as they are never go unsigned.
+        # A receiver of other formats may rely on authorisation alone; CloudEvents are never sent unsigned.
         signs = subscription.secrets or not self._format.converts
         self._signer = Signer(subscription.secrets) if signs else None
-        # The operator's own replace those of the format: an LRS may ask for another version.
+        # The operator's headers replace those of the format: an LRS may require another version.
         own = {name.lower() for name in subscription.own_headers}
         kept = {name: value for name, value in self._format.headers.items() if name not in own}
         self._own_headers = {**subscription.own_headers, **kept, "content-type": self._format.media_type}
@@ -98,7 +98,7 @@ class HttpPush:
     def withdraw(self) -> list[int]:
         """The numbers of events that still wait their turn: they will not be sent."""
         withdrawn = []
-        # The loop takes events at the same time; each goes to one of both.
+        # The loop takes events at the same time; each event goes to only one of the two.
         with suppress(IndexError):
             while True:
                 withdrawn.append(self._waiting.popleft()[0])
@@ -147,7 +147,7 @@ class HttpPush:
         return self._format.body([event.body for event in events], sending_time(now))
 
     def _headers(self, ident: str, body: bytes, more: Mapping[str, str], now: float) -> dict[str, str]:
-        """`ident`: of the event, or of the events together; `more`: `Outgoing.headers`."""
+        """The headers of a request. `ident`: id of the event, or of the events together; `more`: `Outgoing.headers`."""
         signed = {"webhook-id": ident} if self._signer is None else self._signer.headers(ident, body, now)
         return {**self._own_headers, **signed, **more}
 
@@ -170,7 +170,7 @@ class HttpPush:
         return taken
 
     async def _run(self, taken: list[Waiting]) -> None:
-        """Send these events, then others that wait."""
+        """Send these events, then others that are waiting."""
         try:
             while taken:
                 for (number, *_), tried in zip(taken, await self._send(taken), strict=True):
@@ -189,7 +189,7 @@ class HttpPush:
         return [await self._post([event], event.id, now + clock.monotonic() - at)]
 
     async def _post(self, events: Sequence[Outgoing], ident: str, now: float) -> Try:
-        """One request with events that one replay, or none, sends again. Raises nothing."""
+        """Send one request with events that belong to one replay, or to none. Raises nothing."""
         started = clock.monotonic()
         status, kept = None, b""
         try:
@@ -221,7 +221,7 @@ class HttpPush:
 def answer_outcome(answer: Answer, *, now: float) -> Outcome:
     """The outcome of an HTTP answer: 2xx is a success, 410 disables the subscription, anything else is retried.
 
-    Another 4xx refuses this one event.
+    Any other 4xx refuses only this event.
     """
     status = answer.status
     if 200 <= status < 300:

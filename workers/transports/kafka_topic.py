@@ -23,7 +23,7 @@ _SECONDS = 90.0
 
 
 class KafkaMessages:
-    """An event counts as delivered when the brokers have confirmed that very message."""
+    """An event counts as delivered when the brokers have confirmed its own message."""
 
     batch = 500
 
@@ -71,7 +71,7 @@ def _record(event: Outgoing) -> Record:
 
 
 def _failure(error: BridgeError) -> DeliveryFailed:
-    """Nothing is charged for what an operator has to mend: the events wait, and the subscription says for what."""
+    """The failure. A fault that an operator must fix uses no try: the events wait, and the subscription shows why."""
     if isinstance(error, Rejected):
         return DeliveryFailed(str(error), reason=error.reason, permanent=True, about_event=True)
     if isinstance(error, ConfigError):

@@ -21,14 +21,14 @@ __all__ = ["Notifications"]
 
 #: Longest time of one message to all services, seconds: less than an operator waits for a test.
 _SECONDS = 40.0
-#: Messages of which it is remembered which services have them.
+#: Most messages for which it is remembered which services have them.
 _REMEMBERED = 1_000
 
 _log = structlog.get_logger(__name__)
 
 
 class Notifications:
-    """While the process lives, no service gets a message again because another has refused it."""
+    """While the process lives, no service gets a message twice because another has refused it."""
 
     batch = 1
 
@@ -70,7 +70,7 @@ class Notifications:
                 failure, answered = service.send(messages[service.is_mail], seconds=left, now=now)
             except Exception as error:  # noqa: BLE001 - a service may answer anything; the others get the message
                 failure = unexpected_failure(error, subscription=self._name, service=service.name)
-            # Of several, the answer of the first that failed.
+            # With several services: the answer of the first that failed.
             status = status if failures else answered
             if failure is None:
                 accepted.add(place)
@@ -108,7 +108,7 @@ class Notifications:
 
 
 def _outcome(failures: Sequence[DeliveryFailed]) -> Outcome:
-    """What comes of the message: it is given up only if no service that failed may take it later."""
+    """The outcome of the message: it is given up only if no failed service may accept it later."""
     if not failures:
         return None
     worst = next((failure for failure in failures if not failure.permanent), failures[0])

@@ -1,4 +1,4 @@
-"""Transport `sql`: events into tables of a database of the operator's, many in one transaction.
+"""Transport `sql`: writes events into tables of the operator's database, many in one transaction.
 
 Keys make it idempotent: what was written before the process died is written again without effect.
 """
@@ -31,14 +31,14 @@ class _Sending:
 
     started: float
     outcomes: list[Outcome]
-    #: Why nothing more is tried.
+    #: Why nothing more is tried; None: it is.
     stopped: BridgeError | None = None
-    #: Places of tests.
+    #: Places of tests in the batch.
     tests: list[int] = field(default_factory=list)
 
 
 class SqlTables:
-    """One event that is refused holds up no other: its transaction is halved until that event is alone."""
+    """A refused event does not hold up others: its transaction is halved until that event is on its own."""
 
     #: Events in one transaction.
     batch = 500
@@ -67,10 +67,10 @@ class SqlTables:
         self._database.close()
 
     def _store(self, records: _Part, sending: _Sending) -> None:
-        """Write a part, tests for themselves."""
+        """Write a part of the batch; tests in separate transactions."""
         parts = [[pair for pair in records if not pair[1].is_test]]
         parts += [[pair] for pair in records if pair[1].is_test]
-        # The last is the next.
+        # The last part is the next one to be written.
         parts.reverse()
         while parts:
             part = parts.pop()
@@ -120,7 +120,7 @@ def _late(started: float) -> BridgeError | None:
 
 
 def _failure(error: BridgeError) -> DeliveryFailed:
-    """Nothing is charged for what an operator has to mend: the events wait, and the subscription says for what."""
+    """The failure. A fault that an operator must fix uses no try: the events wait, and the subscription shows why."""
     if isinstance(error, Rejected):
         return DeliveryFailed(str(error), reason=error.reason, permanent=True, about_event=True)
     if isinstance(error, ConfigError):
