@@ -54,7 +54,7 @@ def broken() -> Mapping[str, str]:
 
 
 def package(name: str) -> str:
-    """The import path of a vendor's package; its fixtures and `QUIRKS.md` are beside it. Raises `KeyError`."""
+    """The import path of a vendor's package; its fixtures and `QUIRKS.md` are next to it. Raises `KeyError`."""
     return _find().packages[name]
 
 
@@ -69,7 +69,7 @@ def contract(name: str) -> ModuleType | None:
 
 
 def forget() -> None:
-    """Let the next call look for vendors anew. What was imported stays imported."""
+    """Let the next call look for vendors again. What was imported stays imported."""
     _find.cache_clear()
 
 
@@ -118,9 +118,9 @@ def _add_installed(registry: _Registry, name: str, points: Sequence[EntryPoint])
 
     def check() -> None:
         if name in registry.vendors:
-            raise _Problem(f"{origin} has it too, and is not used. Remedy: give one of them another name")
+            raise _Problem(f"{origin} provides it too, and is not used. Remedy: give one of them another name")
         if len({point.value for point in points}) > 1:
-            raise _Problem(f"{origin} both have it, and none is used. Remedy: uninstall one")
+            raise _Problem(f"{origin} both provide it, and neither is used. Remedy: uninstall one")
         if not _exists(module):
             raise _Problem(f"{origin}: there is no package {module}. Remedy: install it again, or uninstall it")
 

@@ -278,7 +278,7 @@ def _check_demo(settings: Settings, config: Config) -> None:
     """Refuse what `demo` sets for its parts with any other file, and open access with a file that names callers."""
     given = {"TIME_SCALE": settings.time_scale != 1.0, "OPEN_ACCESS": settings.open_access}
     problems = [
-        f"environment: {PREFIX}{name}: is for demos alone. Remedy: unset it"
+        f"environment: {PREFIX}{name}: is for demos only. Remedy: unset it"
         for name, is_set in given.items()
         if is_set and not config.demo
     ]

@@ -189,7 +189,8 @@ def test_the_name_of_an_entry_point_is_that_of_its_vendor(vendor_folders: Vendor
 def test_of_two_vendors_of_one_name_the_folder_of_the_bridge_is_used(vendor_folders: VendorFolders) -> None:
     vendor_folders.installed("acme-exams", "cirrus", "acme_exams", {"__init__.py": declaration("cirrus")})
 
-    assert line_about("cirrus") == "acme-exams 1.0 has it too, and is not used. Remedy: give one of them another name"
+    told = "acme-exams 1.0 provides it too, and is not used. Remedy: give one of them another name"
+    assert line_about("cirrus") == told
     assert registry.package("cirrus") == "bridge.vendors.cirrus"
 
 
@@ -199,7 +200,7 @@ def test_of_two_packages_with_one_name_none_is_used(vendor_folders: VendorFolder
 
     assert (
         line_about("fernhill")
-        == "acme-exams 1.0 and zeta-exams 1.0 both have it, and none is used. Remedy: uninstall one"
+        == "acme-exams 1.0 and zeta-exams 1.0 both provide it, and neither is used. Remedy: uninstall one"
     )
     assert "fernhill" not in registry.vendors()
 

@@ -30,5 +30,5 @@ def outcome_keys(subscription: str, partition: int) -> list[str]:
 
 
 def register(client: redis.Redis, module: str, name: str, *, after: tuple[Path, ...] = ()) -> Script:
-    """The script `<name>.lua` beside `module`, behind the functions of outcomes.lua and of the files `after`."""
+    """The script `<name>.lua` next to `module`, after the functions of outcomes.lua and of the files `after`."""
     return scripts.register(client, module, name, after=(_FUNCTIONS, *after))

@@ -131,7 +131,7 @@ def preview(client: redis.Redis, job: Replay, selection: Selection, *, most: int
 
 
 def _is_whole(job: Replay, part: Part) -> bool:
-    """Whether nothing of a stream is left out. Events are not: a subscription has a filter of its own."""
+    """Whether nothing of a stream is left out. Never for events, because a subscription has its own filter."""
     return job.kind in (DEAD_LETTERS, QUARANTINE) and not (job.filter or job.group or part.entries is not None)
 
 

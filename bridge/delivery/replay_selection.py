@@ -204,7 +204,7 @@ def stream_of(kind: str, part: Part) -> str:
 
 @cache
 def fields_of(kind: str) -> Fields:
-    """The fields by which a kind of replay is filtered; whoever may replay sees persons."""
+    """The fields by which a kind of replay is filtered; everyone who may replay may see persons."""
     if kind == DEAD_LETTERS:
         return letter_fields(persons=True)
     return event_fields(persons=True) if kind == EVENTS else _quarantine_fields()

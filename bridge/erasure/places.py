@@ -68,7 +68,7 @@ class Place(Protocol):
 
 
 class Units:
-    """A place of several units, such as keys: one after the other, each with a cursor of its own."""
+    """A place of several units, such as keys: one after the other, each with its own cursor."""
 
     def __init__(self, context: Context) -> None:
         self.context, self.client, self.matcher = context, context.client, context.matcher

@@ -1,6 +1,6 @@
 """Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms.
 
-The journal remembers a notice like an attempt, under an id of its own, so it is published exactly once even if several
+The journal remembers a notice like an attempt, under its own id, so it is published exactly once even if several
 processes notice the occasion at the same time.
 """
 

@@ -38,5 +38,5 @@ def is_marked(body: bytes) -> bool:
 
 
 def as_test(attempt: NormalisedAttempt) -> NormalisedAttempt:
-    """The invented attempt under an id of its own."""
+    """The invented attempt under a separate id."""
     return replace(attempt, attempt_id=f"{ID_PREFIX}{attempt.attempt_id}")

@@ -24,7 +24,7 @@ DELIVERY_BYTES = 226
 PROCESS_BYTES = 353_000_000
 #: Alert at 70 % of `maxmemory`: docs/operations.md, "A state server of your own".
 _FULL = 0.7
-#: An append-only file is rewritten when it is twice as large as after the last time; the new one is written beside it.
+#: An append-only file is rewritten when it is twice as large as after the last time; the new one is written next to it.
 _FILE_COPIES = 3
 #: What one server should hold: it reads all of it before it answers after a restart, and copies it with each replica.
 ONE_SERVER_BYTES = 32_000_000_000

@@ -46,7 +46,7 @@ class Submission:
 
     #: Name of the source.
     source: str
-    #: The id under which it is remembered; of a notice an id of its own.
+    #: The id under which it is remembered; a notice has its own.
     attempt_id: str
     #: Six bytes that change when the result changes (`bridge.sdk.records.material_digest`).
     digest: bytes

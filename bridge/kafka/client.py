@@ -58,7 +58,7 @@ class KafkaTopic:
         self._faults: deque[KafkaError] = deque(maxlen=50)
 
     def check(self) -> Topic:
-        """The topic, by a connection of its own that creates nothing. Raises the errors of `problems`."""
+        """The topic, over a separate connection that creates nothing. Raises the errors of `problems`."""
         own = {"group.id": "attempt-bridge-check", "allow.auto.create.topics": False}
         consumer = self._make(Consumer, own)
         try:

@@ -48,7 +48,7 @@ _CONFIGURATION = {
     54: ("its brokers take no credentials", "remove `sasl`, or name a listener with SASL"),
     -181: (
         "TLS fails: the certificate is refused, or this port does not speak TLS",
-        "check `servers` and `tls`; ca names the file of an own CA",
+        "check `servers` and `tls`; ca is the file of a CA of your own",
     ),
     -186: ("a setting is refused", "check the files under `tls`"),
     **dict.fromkeys((-165, 35, 43), _OLD),

@@ -182,5 +182,5 @@ def _exchange(connection: Connection, label: str, exchange: str) -> Finding:
         return Finding(label, OK, f"{name} exists; the user may not configure it, and need not")
     except PreconditionFailed as error:
         problem = f"{name} exists with other settings: {clip(error, 200)}"
-        return Finding(label, WARNING, problem, "none needed if it is meant so; events are published to it as it is")
+        return Finding(label, WARNING, problem, "none needed if that is intended; events are published to it as it is")
     return Finding(label, OK, f"{name} exists")

@@ -41,7 +41,7 @@ def cluster(client: redis.Redis, partitions: int) -> Iterator[Finding]:
 def full_coverage(setting: str | None) -> Iterator[Finding]:
     """Whether the loss of one server stops the others. `setting`: `cluster-require-full-coverage`."""
     if setting == "yes":
-        text, remedy = "yes: without one primary, all refuse", f"set {_FULL_COVERAGE} no on every node"
+        text, remedy = "yes: while one primary is away, all refuse", f"set {_FULL_COVERAGE} no on every node"
         yield Finding(_FULL_COVERAGE, WARNING, text, remedy)
 
 

@@ -84,7 +84,9 @@ def _unusable(answer: Answer, master: str) -> Iterator[Finding]:
             yield Finding(name, FAILURE, text, _LOG_IN if "password" in text else remedy)
     elif master not in answer.primaries:
         known = ", ".join(f'"{clip(each, 40)}"' for each in sorted(answer.primaries)) or "none"
-        yield Finding(name, FAILURE, f'knows no primary "{master}", but {known}', "correct the name in the address")
+        yield Finding(
+            name, FAILURE, f'has no primary "{master}", it watches {known}', "correct the name in the address"
+        )
 
 
 def _primary(group: ServerGroup, knowing: Sequence[Answer], name: str) -> Finding:
@@ -126,5 +128,5 @@ def _replicas(answer: Answer, name: str) -> Finding:
     if not running:
         return Finding(name, FAILURE, f"{text}: no server can replace the primary", "start a replica")
     if away:
-        return Finding(name, WARNING, text, "start those that are away, or SENTINEL RESET if they are gone for good")
+        return Finding(name, WARNING, text, "start those that are away, or SENTINEL RESET if they are gone permanently")
     return Finding(name, OK, text)

@@ -254,9 +254,9 @@ def _part_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | No
     others = f" (and {len(lasting) - 1} more)" if len(lasting) > 1 else ""
     return SourceProblem(
         since=since,
-        fact="a part of the vendor's list cannot be read; the others are",
+        fact="a part of the vendor's list cannot be read; the others can",
         value=f"{stream.name}: {part}{others}: nothing read for {_rounded(facts.now - since)}; {clip(error, 160)}",
-        remedy=f"attempt-bridge sources show {facts.name} lists the parts; it is read on by itself once it answers",
+        remedy=f"attempt-bridge sources show {facts.name} lists the parts; reading resumes once it answers",
     )
 
 

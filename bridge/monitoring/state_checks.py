@@ -70,7 +70,7 @@ def identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
     """Whether the state belongs to this bridge. `stored`: what `keys.BRIDGE` holds."""
     fixed = {name.decode(): value.decode() for name, value in stored.items()}
     if not fixed:
-        return Finding("partitions", OK, f"{bridge.partitions} from the first start on")
+        return Finding("partitions", OK, f"{bridge.partitions}, fixed at the first start")
     if fixed.get("name", bridge.name) != bridge.name:
         return Finding(
             "name",
@@ -116,4 +116,4 @@ def versions(running: Sequence[Running]) -> Finding:
     if all(each.version == __version__ for each in running):
         return Finding("versions", OK, __version__)
     text = f"{versions_text(running)}; this is {__version__}"
-    return Finding("versions", WARNING, text, "end the update: replace the processes of the other versions")
+    return Finding("versions", WARNING, text, "finish the update: replace the processes of the other versions")

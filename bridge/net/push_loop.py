@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for calls that many other threads start."""
+"""An event loop in its own thread, for calls that many other threads start."""
 
 from __future__ import annotations
 

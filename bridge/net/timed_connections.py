@@ -23,7 +23,7 @@ CONNECT_SECONDS = 5.0
 
 
 class Deadline:
-    """The latest time at which a call ends. A connection keeps its deadline object; each call starts it anew."""
+    """The latest time at which a call ends. A connection keeps its deadline object; each call restarts it."""
 
     #: Seconds of `clock.monotonic`.
     at = float("inf")

@@ -139,7 +139,7 @@ class GuardedRequests(ModuleType):
 
     def Session(self) -> None:
         """Refuse it: a service with a session of its own would bypass this guard."""
-        raise DeliveryFailed("this service keeps connections of its own; use another", reason="unsupported_service")
+        raise DeliveryFailed("this service keeps its own connections; use another", reason="unsupported_service")
 
 
 def _read(response: requests.Response) -> None:

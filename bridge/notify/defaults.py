@@ -44,7 +44,7 @@ _OVERDUE = MessageTemplate(
     title="{{ source }}: overdue: {{ data.watch.label or data.watch.key }}",
     body="""No result has come by {{ data.watch.deadline|time }}; the vendor was asked {{ data.watch.looks }} times.
 Attempt: {{ data.watch.key }} ({{ data.watch.kind }}), watched since {{ data.watch.opened_at|time }}
-Remedy: ask the candidate or the vendor; a result that comes later is published all the same.
+Remedy: ask the candidate or the vendor; a result that comes later is still published.
 {{ link }}""",
 )
 _CONSENT = MessageTemplate(

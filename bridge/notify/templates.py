@@ -151,10 +151,10 @@ def _filter_problem(node: nodes.Filter) -> str | None:
     if node.name not in _ENVIRONMENT.filters or node.name == _EACH:
         return f'filter "{clip(node.name, 30)}" is not available'
     if node.name == "map" and (node.args or [each.key for each in node.kwargs] != ["attribute"]):
-        return "map takes attribute= alone"
+        return "map takes only attribute="
     given = [*node.args, *(each.value for each in node.kwargs)]
     if node.name == "join" and not all(isinstance(each, nodes.Const) for each in given):
-        return "join takes text alone, such as join(', ')"
+        return "join takes only text, such as join(', ')"
     if node.dyn_args or node.dyn_kwargs:
         return f"{node.name} takes no * or **"
     return None

@@ -24,7 +24,7 @@ def parse(text: str, fields: Fields, now: float) -> Query:
                 raise QueryError.at(raw.position, f"a second {raw.field}", remedy="Keep one of them")
             period[raw.field] = _moment(raw.field, raw, now)
             if period.get("since", 0.0) > period.get("until", float("inf")):
-                raise QueryError.at(raw.position, "since is after until", remedy="Exchange the two")
+                raise QueryError.at(raw.position, "since is after until", remedy="Swap the two")
         else:
             terms.append(_term(raw, fields, now))
     terms.sort(key=lambda term: term.field is None or term.field.costly)

@@ -28,7 +28,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All terms must match. `since`, `until`: UNIX seconds, for whoever reads the items; `matches` ignores them."""
+    """All terms must match. `since`, `until`: UNIX seconds, for reading the items; `matches` ignores them."""
 
     terms: tuple[Term, ...] = ()
     since: float | None = None

@@ -169,7 +169,7 @@ def _no_time(text: str) -> str:
 
 
 def _reversed(text: str) -> str:
-    return f'"{clip(text, 40)}" ends before it begins. Exchange the two bounds'
+    return f'"{clip(text, 40)}" ends before it begins. Swap the two bounds'
 
 
 def _number_text(value: float | None) -> str:

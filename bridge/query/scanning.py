@@ -129,7 +129,7 @@ def _end(text: str, at: int) -> int:
     """Where the next term begins, if a term ends at `at`."""
     if at < len(text) and not text[at].isspace():
         what = "quotes inside a word" if text[at] == '"' else "text directly after the closing quotes"
-        raise QueryError.at(at, what, remedy='Put a blank between terms; write \\" for quotes inside a text in quotes')
+        raise QueryError.at(at, what, remedy='Put a space between terms; write \\" for quotes inside a text in quotes')
     return _skip(text, at)
 
 

@@ -17,7 +17,7 @@ def dashboard_line(services: Services, web_url: str) -> str:
     """
     plain = f"dashboard: {web_url}/ui/"
     if services.settings.open_access:
-        return f"{plain} (open without signing in, on this machine alone)"
+        return f"{plain} (open without signing in, on this machine only)"
     try:
         token = next(iter(access.tokens(services.config)), None)
         if services.config.access.tokens or token is None:

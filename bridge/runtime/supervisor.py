@@ -165,7 +165,7 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         child.started_at = self._now()
-        # A process group of its own: Ctrl-C in the terminal reaches only the supervisor, and grandchildren can be
+        # Its own process group: Ctrl-C in the terminal reaches only the supervisor, and grandchildren can be
         # stopped with their parent.
         child.process = subprocess.Popen(  # noqa: S603 - commands are ours
             child.program.command,

@@ -223,7 +223,7 @@ class EmbeddedServer:
         ):
             # Waits at most for another process that only checks whether a server runs.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # A session of its own: Ctrl-C must reach only the supervisor, which stops the server last.
+            # Its own session: Ctrl-C must reach only the supervisor, which stops the server last.
             self._keeper = subprocess.Popen(  # noqa: S603 - our own binary and file
                 kept([str(binary), str(configuration)], patience=_STOP_SECONDS),
                 # Never written to: its closing is the signal.

@@ -23,7 +23,7 @@ def read(path: Path) -> str:
 def register(
     client: redis.Redis, module: str, *names: str, after: Path | tuple[Path, ...] = (), read_only: bool = False
 ) -> Script:
-    """The script `<name>.lua` beside `module`, the caller's `__file__`; call it with `keys` and `args`.
+    """The script `<name>.lua` next to `module`, the caller's `__file__`; call it with `keys` and `args`.
 
     Several files make one script: the earlier files define the functions that the last one uses. `after`: files of
     such functions in other rooms. `read_only`: it has no command that writes.

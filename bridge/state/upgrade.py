@@ -59,7 +59,7 @@ def make_current(client: redis.Redis, token: str, now: float) -> None:
         return
     try:
         if upgrade.run(now) is None:
-            raise StateUnavailable("another process upgrades it")
+            raise StateUnavailable("another process is upgrading it")
     except Unready as error:
         raise StateUnavailable(f"it is to be upgraded when these have ended: {error}") from None
 
@@ -79,7 +79,7 @@ def register(client: redis.Redis, process: str, digest: str, now: float) -> None
         with state_errors():
             processes.leave(process)
         refuse_newer(layout)
-        raise StateUnavailable("another process upgrades it")
+        raise StateUnavailable("another process is upgrading it")
 
 
 class Unready(Exception):

@@ -131,7 +131,7 @@ def is_on() -> bool:
 def start(
     name: str, kind: str, attributes: Attributes, *, parent: str = "", root: bool = False, link: str = ""
 ) -> Span:
-    """Begin a span below `parent` (a traceparent), or below the current span; `root`: of a trace of its own.
+    """Begin a span below `parent` (a traceparent), or below the current span; `root`: in a new trace.
 
     `link`: a traceparent that others have sent. If it is well-formed, the span links to it, but does not continue it.
     """

@@ -107,7 +107,7 @@ def test_the_running_processes_are_shown_with_their_versions_and_doctor_warns_of
     entry(services, "worker:b:2", version="9.0.0", layouts=[LAYOUT, LAYOUT + 1])
     entry(services, "beat:b:3")
     status, text, remedy = examined()
-    assert (status, remedy.partition(":")[0]) == ("warning", "end the update")
+    assert (status, remedy.partition(":")[0]) == ("warning", "finish the update")
     assert text == f"{__version__}: web:a:1; 9.0.0: worker:b:2; an earlier version: beat:b:3; this is {__version__}"
     assert cli.run(["state", "show", "-o", "json"]) == 0
     shown = capfd.readouterr()

@@ -97,7 +97,7 @@ def test_a_name_that_no_sentinel_knows_is_a_line_of_each_and_not_a_time_out(
     wrong = address(group, 0).replace(f"/{MASTER}/", "/other/")
     findings = examined(wrong, wrong.replace("/other/0", "/other/1"))
     for sentinel in group.sentinels:
-        assert findings[f"sentinel 127.0.0.1:{sentinel.port}"].text == f'knows no primary "other", but "{MASTER}"'
+        assert findings[f"sentinel 127.0.0.1:{sentinel.port}"].text == f'has no primary "other", it watches "{MASTER}"'
     assert findings["state server"].unreachable
     assert 'a sentinel knows no primary "other"' in findings["state server"].text
     assert findings["broker of the bridge"].text == "no sentinel names a running primary"

@@ -65,7 +65,7 @@ def check_every_attempt_arrives_once_in_spite_of_all_faults(start: Start, data: 
 def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process_behind(start: Start, tmp_path: Path) -> None:
     started = start("demo", "--port", "0", "--data-dir", str(tmp_path / "demo"))
     url = started.ready()
-    assert f"dashboard: {url}/ui/ (open without signing in, on this machine alone)\n" in started.out.read_text()
+    assert f"dashboard: {url}/ui/ (open without signing in, on this machine only)\n" in started.out.read_text()
     assert "shown this once" not in started.out.read_text()
     assert requests.get(f"{url}/api/v1/session", timeout=10).json()["name"] == "demo"
     assert requests.get(f"{url}/ui/", timeout=10).status_code == 200

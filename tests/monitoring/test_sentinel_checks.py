@@ -51,12 +51,12 @@ def test_sentinels_that_agree_are_three_facts_without_a_remedy() -> None:
         (answer(3, error=AWAY), "sentinel s3:3", WARNING, "ConnectionError"),
         (answer(3, error=redis.TimeoutError("x")), "sentinel s3:3", WARNING, "it does not answer in time"),
         (answer(3, error=REFUSED), "sentinel s3:3", FAILURE, "it refuses the user name or password"),
-        (answer(3, primaries={}), "sentinel s3:3", FAILURE, 'knows no primary "mymaster", but none'),
+        (answer(3, primaries={}), "sentinel s3:3", FAILURE, 'has no primary "mymaster", it watches none'),
         (
             answer(3, primaries={"other": primary(), "a": primary()}),
             "sentinel s3:3",
             FAILURE,
-            'knows no primary "mymaster", but "a", "other"',
+            'has no primary "mymaster", it watches "a", "other"',
         ),
         (
             answer(3, primaries={"mymaster": primary("10.0.0.9")}),

@@ -178,7 +178,7 @@ def test_a_layout_is_not_raised_while_one_process_does_not_speak_it(state: redis
 def test_a_process_that_starts_while_another_one_upgrades_waits_and_is_in_no_register(state: redis.Redis) -> None:
     state.hset(keys.BRIDGE, mapping={"name": "acme", "layout": str(LAYOUTS[0])})
     state.set(keys.lease("layout"), "beat:2", px=30_000)
-    with pytest.raises(StateUnavailable, match="another process upgrades it"):
+    with pytest.raises(StateUnavailable, match="another process is upgrading it"):
         register(state, "web:a:1", "d", NOW)
     state.delete(keys.lease("layout"))
     state.hset(keys.BRIDGE, "layout", str(LAYOUT + 1))
@@ -206,7 +206,7 @@ def test_an_upgrade_takes_its_lease_before_it_reads_the_register(old: redis.Redi
 
 def test_two_processes_do_not_upgrade_at_the_same_time(old: redis.Redis) -> None:
     old.set(keys.lease("layout"), "beat:2", px=30_000)
-    with pytest.raises(StateUnavailable, match="another process upgrades it"):
+    with pytest.raises(StateUnavailable, match="another process is upgrading it"):
         make_current(old, "web:1", NOW)
     assert Upgrade(old, "beat:2").run(NOW) == len(RENAMED)
 

@@ -152,7 +152,7 @@ def load(folder: Path, text: str) -> Any:
 
 def test_it_is_for_demos_alone(tmp_path: Path) -> None:
     public = "public_url: 'https://bridge.example.org'"
-    with pytest.raises(ConfigError, match=r"ATTEMPT_BRIDGE_OPEN_ACCESS: is for demos alone\. Remedy: unset it"):
+    with pytest.raises(ConfigError, match=r"ATTEMPT_BRIDGE_OPEN_ACCESS: is for demos only\. Remedy: unset it"):
         load(tmp_path, f"bridge: {{name: acme, {public}}}\n")
     assert load(tmp_path, "demo: true\nbridge: {name: acme}\n").settings.open_access
 
@@ -176,4 +176,4 @@ def test_web_refuses_to_listen_beyond_this_machine(services: Services, host: str
 
 def test_the_screen_says_where_it_is_open(services: Services) -> None:
     said = dashboard_line(services, "http://127.0.0.1:8080")
-    assert said == "dashboard: http://127.0.0.1:8080/ui/ (open without signing in, on this machine alone)"
+    assert said == "dashboard: http://127.0.0.1:8080/ui/ (open without signing in, on this machine only)"

@@ -287,7 +287,7 @@ def test_a_job_without_a_rate_goes_slowly_while_new_events_come(services: Servic
         waits.append(round(runner.step(partial(float, newest + moment)), 3))
     # Eight at a time: 25 a second, and one more when the job begins.
     assert (waits, shown(api, row)["replayed"]) == ([0.28, 0.08, 0.0, 0.28], 8)
-    assert shown(api, row)["waits"].startswith("new events come: 25 a second")
+    assert shown(api, row)["waits"].startswith("new events are coming in: 25 a second")
     runner.step(partial(float, newest + 5.0))
     assert (shown(api, row)["replayed"], shown(api, row)["waits"]) == (16, "")
 

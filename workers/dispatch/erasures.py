@@ -35,7 +35,7 @@ _BATCH = 500
 #: Seconds between two looks at the jobs: if there are none, while the server rewrites its file, and after it failed to.
 _IDLE_SECONDS, _WAIT_SECONDS, _AGAIN_SECONDS = 1.0, 0.2, 5.0
 _NOT_REWRITTEN = (
-    "everything is removed, but the server cannot write its append-only file anew. Remedy: free disk space, see "
+    "everything is removed, but the server cannot rewrite its append-only file. Remedy: free disk space, see "
     "server.log in data_dir; it is tried again"
 )
 #: Internal faults in a row after which a job has failed.

@@ -70,7 +70,7 @@ class IdleLane:
 
 
 class IdleLanes:
-    """The watch over all `partitions`. `run` is a thread of its own; the other methods are thread-safe."""
+    """The watch over all `partitions`. `run` needs its own thread; the other methods are thread-safe."""
 
     def __init__(
         self, *, state: redis.Redis, blocking_client: redis.Redis, partitions: int, now: Callable[[], float]

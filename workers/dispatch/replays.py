@@ -47,7 +47,7 @@ _BATCH, _RECORDS = 50, 10
 #: this many together: each takes the lanes' time from new events, and several together take less than one by one.
 #: The last number: seconds between two checks whether new events come.
 _LIVE_SECONDS, _LIVE_RATE, _LIVE_TOGETHER, _LIVE_ASKED_SECONDS = 5.0, 25.0, 8.0, 0.5
-_LIVE_NOTE = f"new events come: {_LIVE_RATE:g} a second. A job with a rate keeps that rate"
+_LIVE_NOTE = f"new events are coming in: {_LIVE_RATE:g} a second. A job with a rate keeps that rate"
 #: A subscription with this many deliveries that are due and not sent gets no more.
 _MAX_DUE = 1000
 #: Seconds until the jobs are read again: if there are none, while one waits.

@@ -29,7 +29,7 @@ class Limits:
     open_for: float = 5.0
     #: Seconds without an answer after which the subscription is disabled.
     disable_after: float = 5 * 86_400.0
-    #: Processes that may end while sending an event alone before the event is given up as their cause.
+    #: Processes that may end while sending an event on its own before the event is given up as their cause.
     poison_after: int = 5
 
 

@@ -139,7 +139,7 @@ class Listing:
             (part, why), more = next(iter(unread.items())), len(unread) - 1
             others = f" and {more} more" if more else ""
             raise VendorFault(
-                f"source {self.source.name}: all was read but {part}{others}: {why}", reason="part_unread"
+                f"source {self.source.name}: everything was read except {part}{others}: {why}", reason="part_unread"
             )
 
     def _page(self, stream: str, first: str, cursor: str) -> Page:

@@ -27,7 +27,7 @@ _SECONDS = 60.0
 
 
 class BatchPush(HttpPush):
-    """Few requests at a time, so that events gather meanwhile. Refused requests are halved until bad events are alone."""
+    """Few requests at a time, so that events gather meanwhile. A refused one is halved until bad events are alone."""
 
     most_requests = 4
     most_events = 50
@@ -78,7 +78,7 @@ class BatchPush(HttpPush):
         return tried
 
     def _is_partial(self, tried: Try) -> bool:
-        """Whether an LRS has stored only some of the statements, as a few can be set to do: the answer is not a list."""
+        """Whether an LRS has stored only some of the statements, as a few can be set to do: they answer no list."""
         return self._format.name == XAPI and tried.failure is None and tried.answer.lstrip()[:1] == b"{"
 
     def _judged(self, tried: Try) -> Try:

@@ -96,7 +96,7 @@ def sending_time(now: float) -> str:
 
 
 def tries_of(outcomes: Sequence[Outcome], *, at: float, seconds: float) -> list[Try]:
-    """The tries of events that were handed over together, without answers of their own."""
+    """The tries of events that were handed over together and have no separate answers."""
     return [Try(outcome, at, seconds) for outcome in outcomes]
 
 
@@ -127,7 +127,7 @@ class ShowsRequest(Transport, Protocol):
 
 @runtime_checkable
 class WindowTransport(Transport, Protocol):
-    """A transport that sends many events at once, each with an answer of its own."""
+    """A transport that sends many events at once, each with its own answer."""
 
     @property
     def concurrency(self) -> int:

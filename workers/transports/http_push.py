@@ -65,7 +65,7 @@ class HttpPush:
     most_events = 1
 
     def __init__(self, subscription: Subscription, loop: PushLoop | None = None) -> None:
-        """`loop`: one that several transports share; without it this one has a loop of its own."""
+        """`loop`: one that several transports share; without it this one has its own."""
         url = self._url = subscription.url or ""
         problem = check_url(url, allow_private=subscription.allow_private)
         if problem is not None:

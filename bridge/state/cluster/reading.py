@@ -91,7 +91,7 @@ def _read_later(
 
 
 class _Waiting:
-    """A read that a node has not answered yet, on a connection of its own."""
+    """A read that a node has not answered yet, on its own connection."""
 
     def __init__(self, node: Any, address: Address) -> None:
         self._node, self.address = node, address
