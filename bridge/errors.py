@@ -12,8 +12,8 @@ BridgeError
 │   ├── VendorUnavailable    vendor down, slow or in maintenance: back off
 │   ├── VendorThrottled      vendor said when to come back: `retry_at`
 │   └── BudgetExhausted      our own quota for the source is used up: `retry_at`
-├── VendorRefused          credentials or permissions: stop the source and say so
-├── VendorFault            the vendor says that our call is wrong: a programming fault, stop and say so
+├── VendorRefused          credentials or permissions: stop the source and report it
+├── VendorFault            the vendor reports that our call is wrong: a bug, stop and report it
 └── DeliveryFailed         one try of one delivery failed: schedule the next, or dead letter
 """
 
@@ -122,7 +122,7 @@ class VendorRefused(BridgeError):
 
 
 class VendorFault(BridgeError):
-    """The vendor says that the call itself is wrong."""
+    """The vendor reports that the call itself is wrong."""
 
     default_reason = "bad_call"
 

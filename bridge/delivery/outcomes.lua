@@ -155,7 +155,7 @@ local function bucket(short, class)
   return string.format('%s:ids:%d:%d', settled, class, (a * 256 + b) % 2 ^ class)
 end
 
--- A delivery has ended: `record` is packed as settled.py says, its bytes 2 to 9 are the beginning of its event id.
+-- A delivery has ended: `record` is packed as settled.py describes; its bytes 2 to 9 are the beginning of its event id.
 local function keep(record, log, answer)
   local class, short = size_class(), string.sub(record, 2, 9)
   local fields = { 'd', record .. string.char(class) }

@@ -1,4 +1,4 @@
-"""Receipts: a receiver says that it has processed an event. How one is read, and what it does; however it comes."""
+"""Receipts: a receiver confirms that it has processed an event. Reads and records them, however they come."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Receipts:
         self._deliveries, self._history, self._events = deliveries, history, events
 
     def take(self, receipt: Receipt, *, now: float) -> str:
-        """End the delivery that awaits the receipt: `taken`, `given up` or `unknown`; repeated, it says the same."""
+        """End the delivery that awaits the receipt: `taken`, `given up` or `unknown`; repeated, it returns the same."""
         # A first try may have become a delivery that waits between the two looks: then the second one ends it.
         for _ in range(2):
             if self._deliveries.record_receipt(receipt.subscription, receipt.event_id, now=now):

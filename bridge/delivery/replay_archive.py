@@ -29,7 +29,7 @@ _SLACK = 86_400.0
 
 
 class ArchiveUnavailable(BridgeError):
-    """The database of an archive cannot be used now. `cause`: the error that says why."""
+    """The database of an archive cannot be used now. `cause`: the error that explains why."""
 
     default_reason = "archive_unavailable"
 

@@ -14,7 +14,7 @@ local progress, journal = KEYS[10], KEYS[11]
 local now, name, group = tonumber(ARGV[1]), ARGV[2], ARGV[6]
 if (redis.call('HGET', progress, name .. '|at') or '') ~= ARGV[3] then return 0 end
 if redis.call('HEXISTS', progress, name .. '|done') == 1 then return 0 end
--- What was read from an archive may be of a person who is being erased.
+-- What was read from an archive may be about a person who is being erased.
 if (redis.call('HGET', progress, 'epoch') or '0') ~= ARGV[10] then return 0 end
 
 local counts = { excluded = tonumber(ARGV[7]), failed = tonumber(ARGV[8]), gone = tonumber(ARGV[9]) }

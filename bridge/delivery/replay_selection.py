@@ -37,7 +37,7 @@ __all__ = [
     "stream_of",
 ]
 
-#: What is to be done with an entry that was read. `UNREADABLE`: its event is missing or damaged. `ELSEWHERE`: nothing,
+#: What to do with an entry that was read. `UNREADABLE`: its event is missing or damaged. `ELSEWHERE`: nothing,
 #: it belongs to another part.
 REPLAY, EXCLUDED, GONE, UNREADABLE, ELSEWHERE = "replay", "excluded", "gone", "unreadable", "elsewhere"
 

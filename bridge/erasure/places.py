@@ -36,7 +36,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One thing that is to be removed, or from which the person is to be removed."""
+    """One thing to remove, or from which to remove the person."""
 
     #: What it is counted as.
     place: str

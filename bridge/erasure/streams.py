@@ -54,7 +54,7 @@ class Finding(StreamPlace):
         return [(ATTEMPT, named[0])]
 
     def _may_be_theirs(self, attempt: str) -> bool:
-        """Whether no event says that it is somebody else's: a webhook may also name who invited the candidate."""
+        """Whether no event shows that it is somebody else's: a webhook may also name who invited the candidate."""
         memory = self._reader.attempt(self.context.source, attempt)
         if memory is None:
             return True

@@ -49,7 +49,7 @@ class WebhookRequest:
 class ReceiveResult:
     """The answer to a webhook."""
 
-    #: What the vendor is told, such as `published` or `watching` (docs/operations.md).
+    #: What the vendor is answered, such as `published` or `watching` (docs/operations.md).
     outcome: str
     #: The id under which the request is stored.
     request_id: str

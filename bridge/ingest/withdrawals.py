@@ -15,7 +15,7 @@ __all__ = ["record_consents"]
 
 
 def record_consents(context: IngestContext, consents: Sequence[Consent], *, now: float) -> tuple[Submission, ...]:
-    """Store what was said about consent; for a withdrawal, void the published attempts and announce it.
+    """Store statements about consent; for a withdrawal, void the published attempts and announce it.
 
     Raises `StateUnavailable`.
     """

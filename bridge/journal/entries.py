@@ -156,7 +156,7 @@ class StoredRequest:
     source: str
     #: UNIX seconds.
     received_at: float
-    #: What the vendor was told; `rejected` for a request that was refused.
+    #: What the vendor was answered; `rejected` for a request that was refused.
     outcome: str
     #: Why it has this outcome.
     reason: str

@@ -5,8 +5,8 @@
 -- Returns {next bucket or -1, field, value, field, value ...}. Afterwards nobody changes them here, as in read_memories.
 -- Errors STALE, TRYAGAIN.
 --
--- Bytes 13-16 of a field say where it belongs (bridge/state/partitions.py). A split moves fields only to buckets that
--- are still to come.
+-- Bytes 13-16 of a field determine where it belongs (bridge/state/partitions.py). A split moves fields only to buckets
+-- that are still to come.
 
 local refused = open_memory(KEYS[1], tonumber(ARGV[1]))
 if refused then return refused end

@@ -52,7 +52,7 @@ class WaitingEvents:
     def _copy(
         self, page: list[tuple[bytes, str, bytes]], subscription: str, partition: int
     ) -> list[tuple[bytes, str, bytes]]:
-        """Copy the events of a page; returns those that are to be tried again, with their record of now."""
+        """Copy the events of a page; returns those to try again, with their current record."""
         pipe = self.client.pipeline(transaction=False)
         for _, entry, _ in page:
             pipe.xrange(keys.journal(partition), entry, entry)

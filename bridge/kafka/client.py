@@ -54,7 +54,7 @@ class KafkaTopic:
         self._settings, self._topic = settings_of(subscription, limits), subscription.topic or ""
         self._limits = limits
         self._producer: Producer | None = None
-        #: What librdkafka has said about connections, the oldest first.
+        #: What librdkafka has reported about connections, the oldest first.
         self._faults: deque[KafkaError] = deque(maxlen=50)
 
     def check(self) -> Topic:

@@ -40,7 +40,7 @@ class Topic:
 
     brokers: int
     partitions: int
-    #: Partitions that nobody can write to now.
+    #: Partitions that cannot be written to now.
     leaderless: int
     #: Replicas of the partition that has the fewest.
     copies: int

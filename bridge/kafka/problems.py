@@ -31,7 +31,7 @@ _AWAY = {
 }
 _CREDENTIALS = ("it refuses user, password or mechanism", "correct `sasl`")
 _OLD = ("its brokers lack what the bridge needs", "use brokers with idempotent producers: Apache Kafka 0.11 or newer")
-#: The same, but somebody has to change something.
+#: The same for errors that last until somebody changes something.
 _CONFIGURATION = {
     **dict.fromkeys(
         (-188, -190, 3),
@@ -82,7 +82,7 @@ def away(fact: str, remedy: str) -> Retryable:
 
 
 def misconfigured(fact: str, remedy: str) -> ConfigError:
-    """The error of a cluster that will not be usable before somebody changes something."""
+    """The error of a cluster that cannot be used until somebody changes something."""
     return ConfigError(f"kafka: {fact}. Remedy: {remedy}")
 
 

@@ -1,1 +1,1 @@
-"""What is said about the bridge: health of sources, alarms, metrics, logs, doctor."""
+"""What the bridge reports about itself: health of sources, alarms, metrics, logs, doctor."""

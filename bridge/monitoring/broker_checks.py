@@ -87,7 +87,7 @@ def _late(label: str, problem: str) -> Finding:
 
 
 def broker_in_use(services: Services, process: str) -> Iterator[Finding]:
-    """A finding if a process uses another broker than bridge.yaml says. Raises `StateUnavailable`."""
+    """A finding if a process uses a different broker from the one in bridge.yaml. Raises `StateUnavailable`."""
     ours = Connection(broker_address(services.broker_url).url).as_uri()
     with state_errors():
         theirs = cast("bytes | None", services.state.get(keys.broker_in_use(process)))

@@ -56,7 +56,7 @@ def replicas(durability: Durability, known: Sequence[Replica]) -> Iterator[Findi
 def _replica(replica: Replica) -> Finding:
     name = f"replica {replica.address}"
     if not replica.follows:
-        return Finding(name, WARNING, "does not follow, or has not said so for seconds", "look at its log")
+        return Finding(name, WARNING, "does not follow, or has not reported so for seconds", "look at its log")
     if replica.settings is None:
         remedy = "check yourself that it has appendonly yes and appendfsync always"
         return Finding(name, WARNING, f"cannot be asked: {replica.problem}", remedy)

@@ -1,4 +1,4 @@
-"""Checks of the sentinels of a state or broker: what each says about the primary. Pure, except `ask`."""
+"""Checks of the sentinels of a state or broker: what each reports about the primary. Pure, except `ask`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOG_IN = "give sentinel_password in the address, and sentinel_username if they 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one sentinel says."""
+    """What one sentinel reports."""
 
     #: host:port
     sentinel: str

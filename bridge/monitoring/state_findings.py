@@ -59,7 +59,7 @@ _START_NODE = "start it, or have a replica take its place (CLUSTER FAILOVER FORC
 def state_findings(
     services: Services, now: float, paused: dict[str, Pause | Finding | None], *, each: bool
 ) -> Iterator[Finding]:
-    """The state servers, and what they say about processes and subscriptions.
+    """The state servers, and what they hold about processes and subscriptions.
 
     `paused` gets the pauses of sources, or why one is not known. `each`: include findings about single ones.
     """

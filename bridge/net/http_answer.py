@@ -86,7 +86,7 @@ class AnswerReader:
                 raise HTTPException("the answer does not begin with an HTTP/1 status line")
             status = int(match[2])
             if status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise HTTPException("the receiver switches to another protocol, which nobody asked for")
+                raise HTTPException("the receiver switches to another protocol, which was not requested")
             if status >= HTTPStatus.OK:
                 self._status = status
                 self._headers = _headers(lines[1:])

@@ -64,7 +64,7 @@ class Sentinels(Sentinel):
             if state is not None and not (state["is_sdown"] or state["is_odown"]):
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
                 return state["ip"], state["port"]
-            told.append(f'a sentinel {"knows no" if state is None else "sees no running"} primary "{service_name}"')
+            told.append(f'a sentinel {"has no" if state is None else "sees no running"} primary "{service_name}"')
         # A sentinel's answer explains more than another one's absence.
         reason = told[0] if told else f"no sentinel answers: {clip(away[0])}"
         raise MasterNotFoundError(reason) from next(iter(away), None)

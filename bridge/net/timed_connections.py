@@ -84,7 +84,7 @@ class _FinalResponse(HTTPResponse):
             if status >= HTTPStatus.OK:
                 return version, status, reason
             if status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise HTTPException("the server switches to another protocol, which nobody asked for")
+                raise HTTPException("the server switches to another protocol, which was not requested")
             parse_headers(self.fp)
 
 

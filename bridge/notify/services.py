@@ -25,7 +25,7 @@ SERVICE_SECONDS = 15.0
 _MAIL = "apprise.plugins.email"
 #: Modules through which a service could reach the network or the machine without `requests`.
 _OWN_WAYS = frozenset({"asyncio", "ctypes", "paho", "select", "slixmpp", "socket", "ssl", "subprocess", "websocket"})
-#: Statuses that say nothing about the message: the service is busy.
+#: Statuses that do not concern the message: the service is busy.
 _BUSY = (408, 425, 429)
 _once = threading.Lock()
 

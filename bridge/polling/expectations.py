@@ -114,7 +114,7 @@ class Expectations:
     def matching(self, source: str, candidates: Sequence[str], *, now: float) -> dict[str, Expectation]:
         """Key -> the expectation under it or under another spelling of it, which may be another key.
 
-        In few round trips; in none while the source is known to have none.
+        In few round trips; in none while the source is known to have no expectations.
         """
         result: dict[str, Expectation] = {}
         if self._empty.is_known_empty(source, now):
@@ -197,7 +197,7 @@ class Expectations:
         return next(_expectations(source, [(key, value)]), None)
 
     def list(self, source: str) -> tuple[Expectation, ...]:
-        """All expectations, the earliest deadline first. One that nobody can read is left out and logged."""
+        """All expectations, the earliest deadline first. An unreadable one is left out and logged."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.expected(source)))
         expected = _expectations(source, ((key.decode(), value) for key, value in stored.items()))
@@ -259,7 +259,7 @@ def _expectations(source: str, stored: Iterable[tuple[str, bytes | None]]) -> It
 
 
 def _expectation(key: str, value: bytes) -> Expectation:
-    """A stored expectation, whichever version stored it. Raises `UnreadableRecord` for a value that nobody can read."""
+    """A stored expectation, whichever version stored it. Raises `UnreadableRecord` for an unreadable value."""
     facts = json_object(value)
     label, parent = facts.get("label"), facts.get("parent")
     return Expectation(

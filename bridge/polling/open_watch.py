@@ -81,7 +81,7 @@ def reference_json(reference: Mapping[str, str]) -> str:
 
 
 def read_watch(key: bytes, due: bytes | float, value: bytes, expectation: bytes = b"") -> OpenWatch | None:
-    """The watch that is stored under a key, with what is expected under it; None for a value that nobody can read."""
+    """The watch that is stored under a key, with what is expected under it; None for an unreadable value."""
     members = _members(value.decode(errors="replace"))
     if members is None:
         return None

@@ -13,7 +13,7 @@ __all__ = ["PollsAsked"]
 
 
 class PollsAsked:
-    """The sources that are to be polled now. Every method raises `StateUnavailable`."""
+    """The sources to poll now. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

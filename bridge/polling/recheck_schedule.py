@@ -44,7 +44,7 @@ def after_recheck(
 ) -> Next:
     """What follows a recheck at `now` that did not end the watch.
 
-    `before`: the watch as the recheck began; `watch`: as it is now, urged by nobody meanwhile. `complete`: False where
+    `before`: the watch as the recheck began; `watch`: as it is now, not urged meanwhile. `complete`: False where
     calls were missing because others had spent them. The schedules are in seconds, and their last entry repeats.
 
     What a webhook announced is rechecked by `pointer_schedule` once to its end, whatever the kind of watch: vendors

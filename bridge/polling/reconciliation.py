@@ -54,7 +54,7 @@ class Listed:
     id: str
     #: The attempt id and its aliases.
     keys: tuple[str, ...]
-    #: When it finished, UNIX seconds; None: the vendor does not tell.
+    #: When it finished, UNIX seconds; None: the vendor does not report it.
     finished: float | None
     #: Whether its result is later than the published one.
     outdated: bool
@@ -66,7 +66,7 @@ class Published:
 
     #: The attempt id.
     id: str
-    #: When it finished, UNIX seconds; None: the vendor does not tell.
+    #: When it finished, UNIX seconds; None: the vendor does not report it.
     finished: float | None
     #: When it was published, UNIX seconds.
     recorded: float

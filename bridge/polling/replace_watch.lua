@@ -1,4 +1,4 @@
--- replace_watch: set the next recheck of a watch that nobody has changed since it was read, or remove it.
+-- replace_watch: set the next recheck of a watch that has not changed since it was read, or remove it.
 --
 -- KEYS  as in `watch_queues.lua`: 1 watches   2 3 4 queues   5 version   6 expectations   7 deadlines
 -- ARGV  1 key   2 the value it must still have   3 the new value, "" to remove it   4 when the next recheck is due

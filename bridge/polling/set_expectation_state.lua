@@ -1,4 +1,4 @@
--- set_expectation_state: replace an expectation that nobody has changed meanwhile; its deadline no longer counts.
+-- set_expectation_state: replace an expectation that has not changed meanwhile; its deadline no longer counts.
 --
 -- KEYS  1 expectations (hash: key -> JSON)   2 deadlines (sorted set: key by UNIX seconds) of open expectations
 -- ARGV  1 key   2 the JSON it must still have   3 the new JSON

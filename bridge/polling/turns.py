@@ -26,7 +26,7 @@ __all__ = ["STUCK_SECONDS", "StuckReading", "StuckReadings", "Turns"]
 
 #: A call takes 20 s at most, and publishing a page some seconds more.
 STUCK_SECONDS = 120.0
-#: A stored report that nobody renews is over after this many seconds.
+#: A stored report that is not renewed expires after this many seconds.
 _REPORT_SECONDS = 90
 #: Innermost frames that a report names.
 _FRAMES = 6

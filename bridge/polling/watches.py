@@ -206,7 +206,7 @@ class Watches:
         return None if value is None or due is None else read_watch(key.encode(), due, value, expectation or b"")
 
     def list(self, source: str, *, limit: int | None = None) -> tuple[OpenWatch, ...]:
-        """Open watches, the earliest due first, `limit` at most. One that nobody can read is left out and logged."""
+        """Open watches, the earliest due first, at most `limit`. An unreadable one is left out and logged."""
         results: builtins.list[OpenWatch] = []
         for queue in _queues(source):
             with state_errors():

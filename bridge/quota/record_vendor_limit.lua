@@ -1,4 +1,4 @@
--- record_vendor_limit: store how many calls the vendor's headers say are left.
+-- record_vendor_limit: store how many calls are left by the vendor's headers.
 --
 -- KEYS  1 vendor limit (hash: `remaining` calls of `limit` until `resets_at`)
 -- ARGV  1 now   2 remaining   3 limit   4 resets_at   5 seconds within which two resets are the same one

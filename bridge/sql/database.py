@@ -111,7 +111,7 @@ def away(fact: str, remedy: str) -> Retryable:
 
 
 def misconfigured(fact: str, remedy: str) -> ConfigError:
-    """The error of a database that will not be usable before somebody changes something."""
+    """The error of a database that cannot be used until somebody changes something."""
     return ConfigError(f"database: {fact}. Remedy: {remedy}")
 
 

@@ -1,6 +1,6 @@
 """The tables, their columns and their DDL, for PostgreSQL and SQLite. Pure.
 
-A change of the columns raises `VERSION`; the row in the table `<table>_version` says which one a database has.
+A change of the columns raises `VERSION`; the row in the table `<table>_version` holds the one that a database has.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Confirmation:
         return [("SET", mark, ""), ("WAIT", self.replicas, max(1, int(self.within * 1000)))]
 
     def require(self, answers: Sequence[Any]) -> None:
-        """Raise `Unconfirmed` unless the answers to `commands` say that enough replicas have everything."""
+        """Raise `Unconfirmed` unless the answers to `commands` show that enough replicas have everything."""
         refused = next((answer for answer in answers if isinstance(answer, redis.ResponseError)), None)
         if refused is None and answers[-1] >= self.replicas:
             return

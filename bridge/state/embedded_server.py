@@ -28,7 +28,7 @@ from bridge.state.used_marker import forget_use, is_cut, lost_data, record_use, 
 
 __all__ = ["DURABLE", "EmbeddedServer", "server_binary"]
 
-#: How long a new server may be silent, and how long a stopping one may take. One that says LOADING may take any time.
+#: How long a new server may be silent, and how long a stopping one may take. One that is LOADING may take any time.
 _SILENT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 #: How long a server may take to end after its keeper has seen that its parent is gone. After that it is adopted.

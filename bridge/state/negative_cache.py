@@ -19,7 +19,7 @@ class NegativeCache:
         self._seconds = seconds
         #: source -> when the query was sent
         self._asked_at: dict[str, float] = {}
-        #: source -> from when the next caller asks again
+        #: source -> when the next caller asks again
         self._refresh_at: dict[str, float] = {}
 
     def is_known_empty(self, source: str, now: float) -> bool:

@@ -24,7 +24,7 @@ from bridge.state.layout import LAYOUT
 __all__ = ["Home", "Partitions", "Spread", "attempt_field", "partition_of_field", "read_spread"]
 
 _BY_DIGEST = 3
-#: Bytes 13-16 of a field say where it belongs; buckets.lua finds the bucket by the first four.
+#: Bytes 13-16 of a field determine where it belongs; buckets.lua finds the bucket by the first four.
 _HOME = 12
 _FIELDS = ("name", "layout", "partitions", "epoch", "from_partitions", "from_layout", "old_notices")
 

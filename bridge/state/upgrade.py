@@ -61,7 +61,7 @@ def make_current(client: redis.Redis, token: str, now: float) -> None:
         if upgrade.run(now) is None:
             raise StateUnavailable("another process is upgrading it")
     except Unready as error:
-        raise StateUnavailable(f"it is to be upgraded when these have ended: {error}") from None
+        raise StateUnavailable(f"it will be upgraded when these have ended: {error}") from None
 
 
 def register(client: redis.Redis, process: str, digest: str, now: float) -> None:
@@ -109,7 +109,7 @@ class Upgrade:
         return layout is not None and layout < LAYOUTS[0]
 
     def plan(self) -> Counter[str]:
-        """How many keys are to be renamed, by the beginning of their names. Raises `StateUnavailable`."""
+        """How many keys must be renamed, by the beginning of their names. Raises `StateUnavailable`."""
         return Counter(":".join(old.split(":")[:2]) for page in self._pages() for old in page)
 
     def run(self, now: float) -> int | None:

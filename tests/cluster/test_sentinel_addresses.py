@@ -99,11 +99,11 @@ def test_a_name_that_no_sentinel_knows_is_a_line_of_each_and_not_a_time_out(
     for sentinel in group.sentinels:
         assert findings[f"sentinel 127.0.0.1:{sentinel.port}"].text == f'has no primary "other", it watches "{MASTER}"'
     assert findings["state server"].unreachable
-    assert 'a sentinel knows no primary "other"' in findings["state server"].text
+    assert 'a sentinel has no primary "other"' in findings["state server"].text
     assert findings["broker of the bridge"].text == "no sentinel names a running primary"
     with pytest.raises(StateUnavailable) as caught, state_errors(), state_client(wrong) as client:
         client.get("x")
-    assert 'state server: MasterNotFoundError: a sentinel knows no primary "other"; run' in str(caught.value)
+    assert 'state server: MasterNotFoundError: a sentinel has no primary "other"; run' in str(caught.value)
 
 
 def test_no_sentinel_that_answers_is_one_line(examined: Examined) -> None:

@@ -75,7 +75,7 @@ def test_no_sentinel_is_forgotten_when_two_threads_ask_at_once() -> None:
     ("answers", "text"),
     [
         ([AWAY, AWAY], "no sentinel answers: connection refused"),
-        ([AWAY, {}], 'a sentinel knows no primary "m"'),
+        ([AWAY, {}], 'a sentinel has no primary "m"'),
         ([AWAY, watching(down=True)], 'a sentinel sees no running primary "m"'),
         ([AWAY, DENIED], "a sentinel refuses to answer: no permissions to run the 'sentinel' command"),
     ],

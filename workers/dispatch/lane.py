@@ -287,7 +287,7 @@ class Lane:
 
     def _show(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:
         """Show tries to those who watch."""
-        # On a cluster, only the server of the feed may be away: nobody watches then.
+        # On a cluster, only the server of the feed may be away; if so, nobody is watching.
         with suppress(*LOST):
             if not tried or not self._feed.is_watched(now):
                 return

@@ -255,5 +255,5 @@ def _quarantined(services: Services, job: Backfill) -> Iterator[Quarantined]:
 def _requests(services: Services, job: Backfill) -> Iterator[StoredRequest]:
     # Processing a request stores a copy, which is later than the period's end and so is not read here.
     requests = services.requests.list(source=job.source, since=job.first, until=job.last)
-    # Quarantined requests were processed above, and nothing proves who sent the rejected ones.
+    # Quarantined requests were processed above, and the senders of rejected ones are unproven.
     return (request for request in requests if request.outcome not in ("quarantined", "rejected"))

@@ -148,8 +148,7 @@ def _is_announced(watch: OpenWatch) -> bool:
 def _try(
     access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart
 ) -> tuple[BridgeError | None, Found]:
-    """Do one recheck; returns the problem, if it does not count and concerns only its watch or spender, and what was
-    found."""
+    """Do one recheck; returns a problem that only concerns its watch or spender, and what was found."""
     result = Found.NOTHING
     try:
         with recheck_span(access.source, watch.kind), unreadable_on_error(access.source.name, "recheck"):

@@ -190,7 +190,7 @@ class Broker:
     ) -> DeliveryFailed | None:
         """Publish messages without waiting for one another; returns the failure that concerns all, or None.
 
-        Those without an outcome afterwards are to be sent one by one: the broker has ended the channel because of one
+        Those without an outcome afterwards must be sent one by one: the broker has ended the channel because of one
         of them, and it is unknown which.
         """
         confirmed: dict[str, str] = {}
