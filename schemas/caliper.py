@@ -1,7 +1,7 @@
-"""Events as those of Caliper Analytics 1.2. Pure.
+"""Events converted to Caliper Analytics 1.2. Pure.
 
 Source: the specification, the context `caliper-v1p2.jsonld` and the fixtures of the branch `develop` of
-https://github.com/1EdTech/caliper-spec. Caliper has no word for a result that no longer counts: a score without
+https://github.com/1EdTech/caliper-spec. Caliper has no term for a result that no longer counts: a score without
 `scoreGiven` replaces it.
 """
 
@@ -26,7 +26,7 @@ def envelope(events: Sequence[Mapping[str, Any]], *, base: str, at: str) -> dict
 
 
 def caliper_events(event: Mapping[str, Any], *, base: str) -> list[dict[str, Any]]:
-    """The events of Caliper of an event about an attempt, or of a test: at most two.
+    """The Caliper events for an event about an attempt, or for a test: at most two.
 
     `attempt.completed` is an AssessmentEvent, and a GradeEvent if there is a score; any other is a GradeEvent, without
     `scoreGiven` if nothing counts. The GradeEvent has the id of the event. `base`: address of the bridge. Raises
@@ -36,7 +36,7 @@ def caliper_events(event: Mapping[str, Any], *, base: str) -> list[dict[str, Any
     if event["type"] == TEST:
         return [_of_test(event, source)]
     if event["type"] not in ATTEMPT_TYPES:
-        raise ValueError("there is no event of Caliper of this type of event")
+        raise ValueError("Caliper has no event for this type of event")
     names = Names(source, event["data"])
     made = [_submitted(event, names)] if event["type"] == COMPLETED else []
     if event["type"] != COMPLETED or _given(event["data"]) is not None:
@@ -53,7 +53,7 @@ def _common(event: Mapping[str, Any], kind: str, profile: str, ident: str, time:
         "eventTime": time,
         "edApp": source,
     }
-    # Only here may an event have members of our own.
+    # The only place where a Caliper event may have our own members.
     own = {"eventId": event["id"], "eventType": event["type"]} | (
         {"bridgetest": True} if event.get("bridgetest") else {}
     )
@@ -71,7 +71,7 @@ def _submitted(event: Mapping[str, Any], names: Names) -> dict[str, Any]:
 
 def _graded(event: Mapping[str, Any], names: Names) -> dict[str, Any]:
     data = event["data"]
-    # A later revision is graded when the bridge sees it; the time of the attempt stays that of its end.
+    # A later revision is graded when the bridge sees it; the attempt keeps the time of its end.
     time = event["time"] if event["type"] == COMPLETED else event["recordedtime"]
     made = _common(event, "GradeEvent", "GradingProfile", event["id"], time, names.source)
     made |= {"actor": _software(names.source), "action": "Graded"}
@@ -133,7 +133,7 @@ def _score(data: Mapping[str, Any], names: Names, time: str) -> dict[str, Any]:
 
 
 def _given(data: Mapping[str, Any]) -> float | None:
-    """The points that count; None while there are none, and of a voided attempt."""
+    """The points that count; None while there are none, and for a voided attempt."""
     result = data.get("result") or {}
     if data["attempt"]["status"] == "voided" or result.get("grading") in ("pending", "not_scored"):
         return None

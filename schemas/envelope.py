@@ -52,10 +52,10 @@ class Envelope:
     specversion: str = "1.0"
     #: Media type of `data`.
     datacontenttype: str = "application/json"
-    #: It is about an invented attempt; only then the event has the attribute.
+    #: The event is about an invented attempt; only then does it have the attribute.
     bridgetest: bool = False
-    #: W3C trace context of what published it (CloudEvents extension "distributed tracing"); empty: it was not traced,
-    #: and the event does not have the attribute.
+    #: W3C trace context of what published it (CloudEvents extension "distributed tracing"); empty: not traced, and the
+    #: event does not have the attribute.
     traceparent: str = ""
 
     def encode(self, data: Mapping[str, Any]) -> bytes:

@@ -203,9 +203,9 @@ class Event(Envelope):
 
 
 def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The projection `data: minimal`: only ids of the candidate, no links, of `extensions` only the label.
+    """The projection `data: minimal`: only the candidate's ids, no links, and only the label among the `extensions`.
 
-    Other extensions may hold a person's answers. Everything else stays, the event id too. A notice
+    Other extensions may hold a person's answers. Everything else stays, including the event id. A notice
     (`schemas/notices.py`) names nobody and stays as it is.
     """
     data = dict(event["data"])

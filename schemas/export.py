@@ -1,6 +1,6 @@
 """Writes the public contract: JSON Schemas generated from the marshmallow shapes, and the AsyncAPI document.
 
-`python -m schemas.export [DIRECTORY]`; without an argument beside this file, where they are checked in.
+`python -m schemas.export [DIRECTORY]`; without an argument they go next to this file, where they are checked in.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def documents() -> dict[str, str]:
 
 
 def write(directory: Path) -> list[Path]:
-    """Write the documents into an existing directory; their paths."""
+    """Write the documents into an existing directory and return their paths."""
     written = []
     for name, text in documents().items():
         written.append(directory / name)

@@ -23,30 +23,31 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 class Format:
     """How one subscription gets its events.
 
-    A converted event is a JSON array of statements or of events of Caliper: those of several events can be joined.
+    A converted event is a JSON array of xAPI statements or Caliper events; arrays of several events can be joined.
     """
 
     name: str = CLOUDEVENTS
-    #: Address of the bridge, with which IRIs begin.
+    #: Address of the bridge, with which all IRIs begin.
     base: str = ""
     #: xapi: how actors are identified.
     actor: str = ACCOUNT
-    #: xapi: of accounts that are named by the organisation's own id; None: by the vendor's id, at the source.
+    #: xapi: home page of accounts named by the organisation's own id; None: accounts are named by the vendor's id, at
+    #: the source.
     home_page: str | None = None
 
     @property
     def converts(self) -> bool:
-        """Whether the event is sent as something else than itself."""
+        """Whether the event is converted before it is sent."""
         return self.name != CLOUDEVENTS
 
     @property
     def media_type(self) -> str:
-        """Of requests and messages."""
+        """The media type of requests and messages."""
         return _JSON if self.converts else MEDIA_TYPE
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Of requests."""
+        """Further headers of requests."""
         return {"x-experience-api-version": "1.0.3"} if self.name == XAPI else {}
 
     def converted(self, event: Mapping[str, Any]) -> bytes:
@@ -59,7 +60,7 @@ class Format:
         return _ENCODER.encode(made).encode()
 
     def body(self, events: Sequence[bytes], at: str) -> bytes:
-        """The body for events as `converted` gives them; for one event as it is stored that event. `at`: the time of
+        """The body for events that `converted` returned; without conversion, the one event as stored. `at`: the time of
         sending, RFC 3339.
         """
         if not self.converts:
@@ -72,7 +73,7 @@ class Format:
         return frame.removesuffix(b"[]}") + joined + b"}"
 
     def parts(self, event: bytes) -> list[bytes]:
-        """What is stored or refused by itself, each as `converted` gives it: every statement, else the whole event."""
+        """What is stored or refused separately, each in the form of `converted`: each statement, or the event."""
         if self.name != XAPI:
             return [event]
         return [_ENCODER.encode([statement]).encode() for statement in json.loads(event)]

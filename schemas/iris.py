@@ -1,4 +1,4 @@
-"""IRIs and other text that statements and events of other standards have in common. Pure."""
+"""IRIs and other text that xAPI statements and Caliper events have in common. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import quote
 __all__ = ["Names", "derived_id", "duration"]
 
 _NAMESPACE = uuid.NAMESPACE_URL
-#: Of what is no unreserved character only those that every reader of IRIs leaves in a path.
+#: Besides unreserved characters, only those that every reader of IRIs leaves as they are in a path.
 _SAFE = ":@!$'()*,;=+&"
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The IRIs of what one event is about. They begin with the bridge's address and the `source` of the event."""
+    """The IRIs of what one event is about. They begin with the bridge's address and the event's `source`."""
 
     source: str
     data: Mapping[str, Any]
@@ -29,7 +29,7 @@ class Names:
 
     @property
     def assessment(self) -> str:
-        """The test; of an event without its id that of the attempt."""
+        """The test; derived from the attempt if the event lacks the test's id."""
         ident = (self.data.get("assessment") or {}).get("id")
         return f"{self.attempt}/assessment" if not ident else self._below("assessments", ident)
 
@@ -41,7 +41,7 @@ class Names:
 
     @property
     def person(self) -> str:
-        """What the person is known by at the source: the vendor's id, else the organisation's, else the attempt.
+        """What identifies the person at the source: the vendor's id, or the organisation's, or else the attempt's.
 
         The latter two are marked: one text may be the vendor's id of one person and the organisation's of another.
         """
@@ -71,7 +71,7 @@ def derived_id(*parts: str) -> str:
 
 
 def duration(seconds: int | None) -> str | None:
-    """ISO 8601, at most in hours: `PT32M36S`."""
+    """ISO 8601, with hours as the largest unit: `PT32M36S`."""
     if seconds is None or seconds < 0:
         return None
     minutes, rest = divmod(seconds, 60)

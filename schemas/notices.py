@@ -47,7 +47,7 @@ SUBSCRIPTION_DISABLED = "subscription.disabled"
 SUBSCRIPTION_TYPES = (SUBSCRIPTION_FAILING, SUBSCRIPTION_RECOVERED, SUBSCRIPTION_DISABLED)
 #: What may be published.
 NOTICE_TYPES = (OVERDUE, CONSENT_WITHDRAWN, *ALARM_TYPES, *SUBSCRIPTION_TYPES)
-#: Sent to one subscription when an operator tests it: never in the journal, and asked for by no filter.
+#: Sent to one subscription when an operator tests it: never in the journal, and selected by no filter.
 TEST = "bridge.test"
 
 

@@ -14,7 +14,7 @@ __all__ = ["field_problem", "only", "sends_persons"]
 
 #: Sent with every projection: without them a receiver could not tell a void or an older result.
 _ALWAYS = ("attempt.id", "attempt.revision", "attempt.status")
-#: What names a person, or may: a vendor's extensions may hold the answers.
+#: Fields that name a person.
 _PERSONAL = ("candidate.name", "candidate.email")
 
 
@@ -54,14 +54,14 @@ def only(event: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def sends_persons(projection: str | tuple[str, ...]) -> bool:
-    """Whether name or e-mail address of candidates are sent."""
+    """Whether names or e-mail addresses of candidates are sent."""
     if isinstance(projection, str):
         return projection == "full"
     return any(name == "candidate" or name in _PERSONAL for name in projection)
 
 
 def _copy(source: Any, target: dict[str, Any], path: list[str]) -> None:
-    """Copy one field. What holds it becomes a mapping in the target; a part that is null is copied as null."""
+    """Copy one field. Its parents become mappings in the target; a parent that is null is copied as null."""
     first, rest = path[0], path[1:]
     if not isinstance(source, Mapping) or first not in source:
         return
@@ -71,6 +71,6 @@ def _copy(source: Any, target: dict[str, Any], path: list[str]) -> None:
         return
     inner = target.get(first, {})
     if inner is value:
-        return  # the whole of it is sent already
+        return  # all of it is sent already
     target[first] = dict(inner)
     _copy(value, target[first], rest)

@@ -1,4 +1,4 @@
-"""Events as statements of xAPI 1.0.3. Pure.
+"""Events converted to statements of xAPI 1.0.3. Pure.
 
 Source: `xAPI-Data.md` of https://github.com/adlnet/xAPI-Spec, sections 2.3.2 (voiding), 2.4.5 (result) and
 2.4.6 (context).
@@ -39,17 +39,18 @@ _LONGEST_ADDRESS = 254
 def statements(
     event: Mapping[str, Any], *, base: str, actor: str = ACCOUNT, home_page: str | None = None
 ) -> list[dict[str, Any]]:
-    """The statements of an event about an attempt, or of a test: at most three, in the order in which they are stored.
+    """The statements for an event about an attempt, or for a test: at most three, in the order in which they are
+    stored.
 
-    A result has the id of the event. A later revision first voids the statement of the one before it; a voided
-    attempt does only that. What is invented is stored and voided at once. `base`: address of the bridge. `home_page`:
-    of accounts that are named by `external_id`. Raises `ValueError` for any other event.
+    A result has the id of the event. A later revision first voids the statement of the previous one; a voided attempt
+    does only that. A test is stored and voided at once. `base`: address of the bridge. `home_page`: that of accounts
+    named by `external_id`. Raises `ValueError` for any other event.
     """
     source = f"{base}{event['source']}"
     if event["type"] == TEST:
         return _of_test(event, source)
     if event["type"] not in ATTEMPT_TYPES:
-        raise ValueError("there is no statement of this type of event")
+        raise ValueError("xAPI has no statement for this type of event")
     attempt = event["data"]["attempt"]
     made = []
     if attempt["revision"] > 1 or attempt["status"] == "voided":
@@ -69,7 +70,7 @@ def _earlier(event: Mapping[str, Any]) -> str:
 
 def _voiding(event: Mapping[str, Any], target: str, source: str) -> dict[str, Any]:
     return {
-        # A statement is voided once, so this is another id than that of the event, which may be voided itself.
+        # A statement is voided only once, so this id differs from that of the event, which may be voided itself.
         "id": derived_id(target, "voided"),
         "timestamp": event["recordedtime"],
         "actor": _bridge(source),
@@ -136,7 +137,7 @@ def _result(data: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any
 
 
 def _score(result: Mapping[str, Any]) -> dict[str, float]:
-    """Raw, with its range only if it is in it: bonus and negative marks leave it. Scaled is the vendor's percentage."""
+    """Raw; its range only if raw is in it, as bonus and negative marks are not. Scaled is the vendor's percentage."""
     score: dict[str, float] = {}
     percentage, raw, most = result.get("percentage"), result.get("score"), result.get("max_score")
     if percentage is not None and -100 <= percentage <= 100:

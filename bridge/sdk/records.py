@@ -33,7 +33,7 @@ __all__ = [
 PUBLISHABLE_STATUSES = frozenset({"completed", "voided"})
 STATUSES = frozenset({"completed", "voided", "in_progress", "not_started"})
 GRADINGS = frozenset({"final", "provisional", "pending", "not_scored"})
-#: How long the API is asked for the target of a pointer, seconds.
+#: How long a pointer is followed, seconds.
 _POINTER_SECONDS = 7 * 86_400.0
 
 

@@ -1,6 +1,7 @@
-"""The table behind a simulated vendor: one sitting, how the API is asked, and which rows answer a call.
+"""The table behind a simulated vendor: one sitting, how the API is queried, and which rows answer a call.
 
-Used by `bridge.sdk.table_simulator`, which says how to begin. Nothing here is shared with what reads a vendor.
+Used by `bridge.sdk.table_simulator`, which explains how to begin. Nothing here is shared with the code that reads a
+vendor.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Sitting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """How the API is asked, and how it answers. Parameters that are None do not exist; unknown ones are ignored."""
+    """How the API is queried, and how it answers. Parameters that are None do not exist; unknown ones are ignored."""
 
     #: Address of the list, below the address of the API. With `per`: `/forms/{item}/results` is a list for each item.
     path: str
@@ -81,7 +82,7 @@ class Table:
     after: str | None = None
     #: Parameter: the text at `next_at` in the previous answer.
     token: str | None = None
-    #: Where an answer that has a next page says how to ask for it.
+    #: Where an answer that has a next page has the text for requesting it.
     next_at: str = "next"
     #: Where the answer says whether there are more rows; None: nowhere.
     more_at: str | None = None

@@ -1,6 +1,6 @@
 """A simulated vendor made of a table of results: its API, a bench for the contract suites, an account for the demo.
 
-Declare how the API is asked and answers, and how one sitting is printed as a row, in the vendor's `contract.py`:
+Declare how the API is queried and answers, and how one sitting is printed as a row, in the vendor's `contract.py`:
 
     def row(sitting: Sitting) -> dict[str, Any]:
         return {"id": f"r{sitting.number}", "who": f"p{sitting.person}", "finished": iso(sitting.finished)}

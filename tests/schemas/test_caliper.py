@@ -125,7 +125,7 @@ def test_an_envelope_holds_the_events_of_several_attempts() -> None:
 
 def test_a_test_is_an_event_that_grades_nothing_and_a_notice_has_none() -> None:
     assert [each["type"] for each in converted(SAMPLES.notice("bridge.test"))] == ["Event"]
-    with pytest.raises(ValueError, match="no event of Caliper"):
+    with pytest.raises(ValueError, match="Caliper has no event for this"):
         caliper_events(notice(), base=BASE)
 
 

@@ -148,7 +148,7 @@ def test_what_is_invented_is_stored_and_voided_at_once() -> None:
 
 
 def test_a_notice_has_no_statement() -> None:
-    with pytest.raises(ValueError, match="no statement"):
+    with pytest.raises(ValueError, match="xAPI has no statement"):
         converted(notice())
 
 

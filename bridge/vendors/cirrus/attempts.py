@@ -43,7 +43,7 @@ def submitted(rows: Sequence[Mapping[str, Any]]) -> int:
         try:
             counts.append(WholeNumber.convert(row.get("AttemptsCount", "")) or 1)
         except ValueError:
-            continue  # an unreadable count says nothing; the adapter judges the row itself
+            continue  # an unreadable count is ignored; the adapter judges the row itself
     return max(len(rows), *counts)
 
 

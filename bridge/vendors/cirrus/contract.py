@@ -80,7 +80,7 @@ class Bench:
         return self.simulator.expectation(attempt_id)
 
 
-#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+#: Name -> how to build a bench: one way in which the vendor may behave, with everything that the contract needs.
 VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
     "documented": Bench,
     "external-attempts": lambda now: Bench(now, identity="attempt", template="small"),

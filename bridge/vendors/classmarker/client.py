@@ -122,7 +122,7 @@ class Client:
             if page.cursor is not None:
                 after = int(page.cursor)
             if not page.more or page.cursor is None:
-                # A known finish is asked for again: the row may be listed late, and an ungraded one stays there.
+                # A known finish is requested again: the row may be listed late, and an ungraded one stays there.
                 return [resume_from(reference, None if since or after is None else after - _LISTED_LATE_SECONDS)]
 
     def _page(self, stream: str, asked: int | None, answer: AnswerRow) -> Page:

@@ -103,7 +103,7 @@ class Bench:
         return {"stream": stream, **dict(zip(names, parts, strict=False))}
 
 
-#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+#: Name -> how to build a bench: one way in which the vendor may behave, with everything that the contract needs.
 VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
     "today": lambda now: Bench(now, options={}),
     "2016": lambda now: Bench(

@@ -88,7 +88,7 @@ class GroupResultSchema(ResultSchema):
 
 
 class LinkResultSchema(ResultSchema):
-    """The webhook says `access_code_used` and `extra_info_answer`, the poll `access_code` and `extra_info`."""
+    """The webhook has `access_code_used` and `extra_info_answer`, the poll `access_code` and `extra_info`."""
 
     link_result_id = Identifier(required=True)
     time_started = UnixTime()

@@ -75,7 +75,7 @@ class Bench:
         return {"custom_id": attempt.custom_id, "quiz_id": attempt.quiz.id}
 
 
-#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+#: Name -> how to build a bench: one way in which the vendor may behave, with everything that the contract needs.
 VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
     "documented": Bench,
     "by-id": lambda now: Bench(now, id_member="id", selects="start", text=True),

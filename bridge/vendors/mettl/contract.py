@@ -97,7 +97,7 @@ class Bench:
 
 _TWO = [schedule.access_key for schedule in SCHEDULES[:2]]
 
-#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+#: Name -> how to build a bench: one way in which the vendor may behave, with everything that the contract needs.
 VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
     "today": lambda now: Bench(now, options={}),
     "v1": lambda now: Bench(

@@ -199,7 +199,7 @@ def _facts_of(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _stored_facts(text: str) -> dict[str, str] | None:
-    """What `learn` has remembered, in any version; None for what is not such a text: it is asked for again."""
+    """What `learn` has remembered, in any version; None for any other text: the facts are requested again."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):

@@ -60,7 +60,7 @@ def _unwrapped(document: Any) -> dict[str, Any]:
         raise Unreadable("data.AssessmentAttempts, assessmentAttempts: both are missing")
     # `meta` may be next to the list or next to `data`; it is not documented which.
     listing = {"meta": document.get("meta"), **inner}
-    # Either may be anything while the other one says whether the list goes on.
+    # Either may be anything as long as the other one says whether the list continues.
     return {
         name: value for name, value in listing.items() if name not in ("meta", "pageInfo") or isinstance(value, dict)
     }

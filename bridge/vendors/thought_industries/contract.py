@@ -94,7 +94,7 @@ class Bench:
         return self.simulator.place(attempt_id)
 
 
-#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+#: Name -> how to build a bench: one way in which the vendor may behave, with everything that the contract needs.
 VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
     "documented": lambda now: Bench(now, options={}, full_rows=True),
     "in-practice": lambda now: Bench(now, options={"dates": "unix_ms"}, wrapped=False),

@@ -42,7 +42,7 @@ function remember({ source, id, attempt, revision }) {
 
 if (existsSync(FILE)) {
   const text = readFileSync(FILE, 'utf8');
-  const whole = text.slice(0, text.lastIndexOf('\n') + 1); // a line that was cut off by a crash is none
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1); // ignores a line that was cut off by a crash
   truncateSync(FILE, Buffer.byteLength(whole));
   whole.split('\n').filter(Boolean).map((line) => remember(JSON.parse(line)));
 }
@@ -67,6 +67,6 @@ createServer(async (request, response) => {
     response.writeHead(204).end();
   } catch (error) {
     console.error(error);
-    response.writeHead(500).end(); // it comes again
+    response.writeHead(500).end(); // it is sent again
   }
 }).listen(Number(PORT), '127.0.0.1');

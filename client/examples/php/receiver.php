@@ -77,5 +77,5 @@ try {
     http_response_code(204);
 } catch (Throwable $error) {
     error_log($error->getMessage());
-    http_response_code(500); // it comes again
+    http_response_code(500); // it is sent again
 }

@@ -143,7 +143,7 @@ class Simulator:
         self._review(attempt_id, "REMARKING_IN_PROGRESS")
 
     def rescore(self, schedule: str, *, points: float) -> None:
-        """All published results of a schedule are scored anew, each with a webhook: a burst. Same ids."""
+        """All published results of a schedule are rescored, each with a webhook: a burst. The ids stay the same."""
         with self.lock:
             everybody = [sitting for name in self.schedules[schedule].candidates for sitting in self.of(name, schedule)]
             for sitting in everybody:

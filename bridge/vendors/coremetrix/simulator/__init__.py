@@ -158,17 +158,17 @@ class Simulator:
             body = consent_body(first.custom_id, first.quiz, self.now(), given=False, names_quiz=names_quiz)
             lost = self.outbox.counts["lost"]
             self.outbox.announce(*_printed(body), attempt_id)
-            # Nothing else tells of it: of one that was lost nobody can know.
+            # Nothing else reports a withdrawal: if its webhook is lost, nobody can know of it.
             if self.outbox.counts["lost"] == lost:
                 for attempt in self._attempts.values():
                     attempt.withdrawn |= (attempt.custom_id, attempt.quiz) == (first.custom_id, first.quiz)
 
     def forge(self) -> tuple[bytes, Mapping[str, str]]:
-        """What anybody can post who knows the address: an attempt that this vendor has never seen."""
+        """What anyone who knows the address can post: an attempt that this vendor has never seen."""
         stranger = Attempt(id=str(uuid5(NAMESPACE_URL, "forged")), custom_id="nobody", quiz=QUIZZES[0], created=0.0)
         return _printed(event_body(stranger, "attempt_scored", self.now(), id_member="attemptId", names_quiz=True))
 
-    # A life of its own --------------------------------------------------------------------------------------------
+    # What a demo does ---------------------------------------------------------------------------------------------
 
     def sit(self, now: float, *, candidate: int) -> str:
         """Candidate number `candidate` finishes a quiz now."""
@@ -191,7 +191,7 @@ class Simulator:
             return attempt_id
 
     def tick(self, now: float) -> None:
-        """Everything that was due until `now`: scores, second thoughts, withdrawals."""
+        """Do everything that was due by `now`: scores, second thoughts, withdrawals."""
         with self.lock:
             while self._scheduled and self._scheduled[0][0] <= now:
                 heapq.heappop(self._scheduled)[2]()

@@ -68,7 +68,7 @@ class Attempt:
 
     @property
     def status(self) -> str:
-        """The vendor's word."""
+        """`status` in the vendor's words."""
         if self.end is None:
             return "INCOMPLETE"
         if not self.scores:

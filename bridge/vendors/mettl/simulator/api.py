@@ -57,7 +57,7 @@ class _Quota:
 
 
 def signature(private_key: str, version: str, method: str, url: str, values: Sequence[tuple[str, str]]) -> str:
-    """What `asgn` must be, after the vendor's page: method and address, then each value on a line of its own."""
+    """What `asgn` must be according to the vendor's page: method and address, then each value on its own line."""
     lines = [method + url]
     for name in sorted(name for name, _ in values):
         lines.append(dict(values)[name])

@@ -35,7 +35,7 @@ class _Quota:
         self._calls: deque[float] = deque()
 
     def take(self) -> float | None:
-        """Counts a call; seconds to wait if there is none left."""
+        """Count a call; return the seconds to wait if none is left."""
         simulator, now = self._simulator, self._now()
         if len(self._calls) >= simulator.quota_calls:
             simulator.counter["quota_refusals"] += 1
