@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.utils import str_if_bytes
 
 from bridge import clock
 from bridge.errors import clip
@@ -54,16 +56,17 @@ class Sentinels(Sentinel):
         for sentinel in self.sentinels:
             try:
                 known = cast("dict[str, dict[str, Any]]", sentinel.sentinel_masters())
+                state = known.get(service_name)
+                address = None if state is None else _running_primary(sentinel, service_name, state)
             except (redis.AuthenticationError, redis.ResponseError) as error:
                 told.append(f"a sentinel refuses to answer: {clip(error)}")
                 continue
             except redis.RedisError as error:
                 away.append(error)
                 continue
-            state = known.get(service_name)
-            if state is not None and not (state["is_sdown"] or state["is_odown"]):
+            if address is not None:
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
-                return state["ip"], state["port"]
+                return address
             told.append(f'a sentinel {"has no" if state is None else "sees no running"} primary "{service_name}"')
         # A sentinel's answer explains more than another one's absence.
         reason = told[0] if told else f"no sentinel answers: {clip(away[0])}"
@@ -81,6 +84,21 @@ class Sentinels(Sentinel):
     def postpone(self) -> None:
         """Ask less often while no sentinel names a primary: each query may take a second, and the primary answers."""
         self._next_look = clock.monotonic() + _NO_ANSWER_SECONDS
+
+
+def _running_primary(sentinel: redis.Redis, name: str, state: Mapping[str, Any]) -> tuple[str, int] | None:
+    """(host, port) of the primary if this sentinel sees one that is up. `state`: its entry in SENTINEL MASTERS.
+
+    The sentinel that leads a failover lists the old primary until all replicas follow the new one, a second or more; by
+    name it returns the new one. The old one may be up meanwhile: it woke, or is replaced by hand.
+    Raises the errors of redis-py.
+    """
+    listed = (state["ip"], state["port"])
+    if "failover_in_progress" in state["flags"]:
+        named = cast("tuple[bytes | str, int] | None", sentinel.sentinel_get_master_addr_by_name(name))
+        if named is not None and (promoted := (str_if_bytes(named[0]), named[1])) != listed:
+            return promoted
+    return None if state["is_sdown"] or state["is_odown"] else listed
 
 
 def primary_problem(error: BaseException | None) -> str | None:

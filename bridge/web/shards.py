@@ -21,7 +21,7 @@ class Shards:
 
     def __init__(self, probe: ClusterClient, served: ClusterClient) -> None:
         self._probe, self._served = probe, served
-        served.on_lost = self._note
+        probe.on_lost = served.on_lost = self._note
 
     @property
     def away(self) -> bool:

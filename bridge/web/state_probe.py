@@ -76,7 +76,7 @@ class StateProbe:
             Journal(self._client, partitions=self._bridge.partitions).mark_buckets()
             self._checked = True
         if self._sources:
-            self.paused = self._read_paused()
+            self._ask(self._read_paused)
         # Without sources this is the only question, and shows whether the server answers.
         if not self._sources or clock.monotonic() >= memory_at:
             self._require_memory()
@@ -91,16 +91,18 @@ class StateProbe:
             with state_errors():
                 question()
         except StateUnavailable as error:
-            if self._shards is None or not self._shards.away or not unanswered(error):
+            if self._shards is None or not unanswered(error):
+                raise
+            if not self._shards.away:
+                # It answered a moment ago but no longer does.
+                self._shards.probe()
+            if not self._shards.away:
                 raise
 
-    def _read_paused(self) -> frozenset[str]:
-        shards = self._shards
-        if shards is None or not shards.away:
-            return paused_by_operator(self._client, self._sources)
+    def _read_paused(self) -> None:
         # What cannot be read keeps its last value.
-        readable = [name for name in self._sources if shards.reaches(keys.paused(name))]
-        return paused_by_operator(self._client, readable) | self.paused - set(readable)
+        readable = [name for name in self._sources if self._shards is None or self._shards.reaches(keys.paused(name))]
+        self.paused = paused_by_operator(self._client, readable) | self.paused - set(readable)
 
     def _require_memory(self) -> None:
         for node in primaries(self._client):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 
+from bridge.net.sentinels import Sentinels
+from bridge.net.server_group import server_group
 from bridge.state.client import state_client
 from tests.support.sentinel import MASTER, SentinelGroup
 from tests.support.servers import Server
@@ -18,6 +21,10 @@ def group(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     group = SentinelGroup(tmp_path_factory.mktemp("group"))
     yield group
     group.close()
+
+
+def port_of(address: Any) -> int:
+    return int(address[1])
 
 
 def connections(server: Server) -> int:
@@ -79,6 +86,10 @@ def test_after_a_failover_by_hand_a_client_leaves_the_old_primary_while_it_still
         group.wait_until_whole()
         with redis.Redis(port=group.sentinels[0].port) as sentinel:
             sentinel.execute_command("SENTINEL", "FAILOVER", MASTER)
+            until(lambda: port_of(sentinel.sentinel_get_master_addr_by_name(MASTER)) != primary.port)
+            # It lists the old one for another second.
+            leader = Sentinels(server_group(f"redis+sentinel://127.0.0.1:{group.sentinels[0].port}/{MASTER}/0"))
+            assert port_of(leader.discover_master(MASTER)) != primary.port
         now = group.wait_for_another(primary)
 
         with now.client() as direct:

@@ -26,9 +26,17 @@ class Asked:
             raise self.answer
         return self.answer
 
+    def sentinel_get_master_addr_by_name(self, name: str) -> tuple[bytes, int]:
+        """As the sentinel that leads a failover, when it has promoted a replica."""
+        return PROMOTED[0].encode(), PROMOTED[1]
 
-def watching(ip: str = "10.0.0.1", *, down: bool = False) -> dict[str, Any]:
-    return {"m": {"ip": ip, "port": 6379, "is_sdown": down, "is_odown": False}}
+
+PROMOTED = ("10.0.0.2", 6380)
+
+
+def watching(ip: str = "10.0.0.1", *, down: bool = False, replaces: bool = False) -> dict[str, Any]:
+    flags = "master,failover_in_progress" if replaces else "master"
+    return {"m": {"ip": ip, "port": 6379, "is_sdown": down, "is_odown": False, "flags": flags}}
 
 
 def over(*asked: Asked) -> Sentinels:
@@ -59,6 +67,20 @@ def test_the_next_sentinel_is_asked_and_becomes_the_first(first: dict[str, Any] 
     assert sentinels.discover_master("m") == ("10.0.0.1", 6379)
     assert sentinels.discover_master("m") == ("10.0.0.1", 6379)
     assert (useless.times, useful.times) == (1, 2)
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["old primary is up again", "old primary is down"])
+def test_a_sentinel_that_has_promoted_a_replica_names_it_while_it_lists_the_old_primary(down: bool) -> None:
+    assert over(Asked(watching(down=down, replaces=True))).discover_master("m") == PROMOTED
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_until_a_replica_is_promoted_the_old_primary_counts_if_it_is_up(
+    down: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.net.test_sentinels.PROMOTED", ("10.0.0.1", 6379))
+    first, other = Asked(watching(down=down, replaces=True)), Asked(watching("10.0.0.3"))
+    assert over(first, other).discover_master("m")[0] == ("10.0.0.3" if down else "10.0.0.1")
 
 
 def test_no_sentinel_is_forgotten_when_two_threads_ask_at_once() -> None:

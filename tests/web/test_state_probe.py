@@ -60,7 +60,7 @@ def test_a_server_that_was_away_is_asked_for_its_memory_at_once(
 
     with monkeypatch.context() as away:
         away.setattr(state, "mget", refuse)
-        with pytest.raises(redis.ConnectionError):
+        with pytest.raises(StateUnavailable):
             probe()
     # It has been started again, with other settings.
     memory["maxmemory_policy"] = "allkeys-lru"
