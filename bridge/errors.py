@@ -6,7 +6,7 @@ BridgeError
 ├── ConfigError            refuse to start: exit 78
 ├── Rejected               this request can never succeed: answer 4xx, never repeat
 │   └── BadSignature         401
-├── Unreadable             authentic, but not understood: keep the raw bytes as a dead letter
+├── Unreadable             authentic, but not understood: keep the raw bytes in quarantine
 ├── Retryable              the same call may succeed later
 │   ├── StateUnavailable     503 with Retry-After; exit 69 on the command line
 │   ├── VendorUnavailable    vendor down, slow or in maintenance: back off

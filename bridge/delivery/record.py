@@ -15,7 +15,7 @@ __all__ = ["DeadLetter", "Delivery", "dead_letter", "event_problem"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event that is to be retried for one subscription, or whose receipt is awaited. Times are UNIX seconds."""
+    """One event that will be retried for one subscription, or whose receipt is awaited. Times are UNIX seconds."""
 
     #: Event id.
     id: str

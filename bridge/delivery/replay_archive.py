@@ -1,4 +1,4 @@
-"""The archive of a replay job: the table of events of an sql subscription, for events that left the journal."""
+"""The archive of a replay job: an sql subscription's table of events, for events that have left the journal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Tries of deliveries as they end, for those who watch: stored only while somebody watches, for about a minute.
 
-It holds an event id and fixed words, and no personal data.
+Each is stored with an event id and fixed words, and without personal data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the API shows of deliveries: lists with filters, one delivery with its tries, and the actions on one."""
+"""What the API shows about deliveries: lists with filters, one delivery with its tries, and the actions on one."""
 
 from __future__ import annotations
 

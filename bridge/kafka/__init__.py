@@ -1,1 +1,1 @@
-"""A Kafka topic of the operator's: its client, and errors by what to do."""
+"""The operator's Kafka topic: its client, and its errors, sorted by what to do."""

@@ -1,4 +1,4 @@
-"""Errors of Kafka by what to do. Only their codes are read: texts quote addresses and may quote more.
+"""Errors of Kafka, sorted by what to do. Only their codes are read: texts quote addresses and may quote more.
 
 `Retryable`: wait, brokers are away or too few; `ConfigError`: address, topic, rights or credentials are wrong;
 `Rejected`: brokers refuse a message because of its content; any other `BridgeError`: unknown.

@@ -1,4 +1,4 @@
-"""Records on which processes agree, whichever versions they are of: a record replaces the bytes that were read.
+"""Records on which processes of any versions agree: a new record replaces exactly the bytes that were read.
 
 A record that one version reads and writes again may differ as text from another version's, so rewritten text is never
 compared.

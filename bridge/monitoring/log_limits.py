@@ -1,4 +1,4 @@
-"""Limits the lines that anybody can cause, so that a flood of refused requests fills no log."""
+"""Limits the lines that anybody can cause, so that a flood of refused requests does not fill the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a state server is safe to use and holds this bridge's state: asked before the first write of a process."""
+"""Whether a state server is safe to use and holds this bridge's state, checked before a process first writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A total time for a check that talks to a server: every byte renews a socket's time-out."""
+"""A limit on the total time of a check of a server, because every byte renews a socket's time-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The character set of an answer: by its byte order mark, its media type, or its first bytes. Pure."""
+"""Finds the character set of an answer by its byte order mark, its media type, or its first bytes. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Ends a part of the bridge when the process that started it has ended, however it ended.
 
-The parent holds the other end of the part's standard input. The kernel closes it when the parent ends, also after
+The parent holds the other end of the part's standard input. The kernel closes it when the parent ends, even after
 `kill -9` of the parent and of everything that watches it.
 """
 

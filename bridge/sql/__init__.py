@@ -1,1 +1,1 @@
-"""Tables of events and attempts in a database of the operator's: their layout, rows, and how they are written."""
+"""Tables of events and attempts in the operator's database: their layout, rows, and how they are written."""

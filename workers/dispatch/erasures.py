@@ -1,6 +1,6 @@
 """Runs erasure jobs, batch by batch: one process holds the lease of a job, and any other can continue it.
 
-A batch is found, noted, removed, and only then does the position move past it. So nothing is left out wherever the
+A batch is found, noted and removed, and only then does the position move past it. So nothing is left out wherever the
 process is killed, and what is repeated is counted once.
 """
 

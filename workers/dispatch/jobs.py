@@ -1,4 +1,4 @@
-"""The thread of a dispatch process that runs the jobs of operators: replays and erasures, in turn."""
+"""The threads of a dispatch process for jobs of operators: replays and erasures in turn, and the move of memories."""
 
 from __future__ import annotations
 
