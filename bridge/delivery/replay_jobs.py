@@ -37,7 +37,7 @@ DEAD_LETTERS, EVENTS, QUARANTINE = "dead_letters", "events", "quarantine"
 KINDS = (DEAD_LETTERS, EVENTS, QUARANTINE)
 RUNNING, STOPPED, FAILED, DONE, ABORTED = "running", "stopped", "failed", "done", "aborted"
 STATES = (RUNNING, STOPPED, FAILED, DONE, ABORTED)
-#: They cannot be continued.
+#: States of jobs that cannot be continued.
 ENDED = (DONE, ABORTED)
 #: Action -> the state that it leads to, and the states in which it is allowed.
 ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -2,8 +2,8 @@
 
 A record has these bytes: outcome (1), the first 8 bytes of the event id, whether that is a UUID (1), tries (1), status
 (2), milliseconds of the last try (4), number of the event's type (1), the rest of the id, the source's name, the
-attempt's id. All texts but the last are preceded by their length (1). The script that stores the record appends the class of
-its bucket in the index by event id (1), see outcomes.lua.
+attempt's id. All texts but the last are preceded by their length (1). The script that stores the record appends the
+class of its bucket in the index by event id (1), see outcomes.lua.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Matcher:
         return [(SHARED, f"{kind}|{value}") for kind, value in theirs if (kind, value) in self.traces]
 
     def _is_named(self, data: Mapping[str, Any]) -> bool:
-        """By the value that was given, not by what was learned."""
+        """Whether `data` is about the person, by the value that was given and not by what was learned."""
         candidate = _mapping(data.get("candidate"))
         if self._given_email:
             if _is_text(candidate.get("email")) and fold(candidate["email"]) == self._given_email:

@@ -17,7 +17,7 @@ __all__ = ["Client", "Limits", "Record", "Topic", "place_of", "settings_of", "to
 class Limits:
     """Seconds: until the cluster has answered; until a message is confirmed."""
 
-    #: With `confirm` shorter than `subscriptions test` waits.
+    #: Together with `confirm`, shorter than `subscriptions test` waits.
     connect: float = 10.0
     confirm: float = 20.0
 

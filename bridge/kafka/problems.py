@@ -53,7 +53,7 @@ _CONFIGURATION = {
     -186: ("a setting is refused", "check the files under `tls`"),
     **dict.fromkeys((-165, 35, 43), _OLD),
 }
-#: Of one message, or of the batch that it is in.
+#: Errors of one message, or of the batch that it is in.
 _REFUSED = {
     10: "larger than the topic allows (max.message.bytes)",
     18: "larger than a segment of the topic",
@@ -68,7 +68,7 @@ class Fault(Protocol):
     """The error of confluent-kafka."""
 
     def code(self) -> int:
-        """Of librdkafka or of the protocol."""
+        """The code, of librdkafka or of the protocol."""
         ...
 
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""What state servers report about themselves, in numbers. `doctor.py` judges it."""
+"""What state servers report about themselves, in numbers. `doctor.py` judges them."""
 
 from __future__ import annotations
 

@@ -291,6 +291,6 @@ def _silence_problem(facts: SourceFacts, *, compare_with_polling: bool) -> Sourc
 
 
 def _rounded(seconds: float) -> str:
-    """For people, in minutes or hours: `40m`, `5h`."""
+    """Seconds for people, in minutes or hours: `40m`, `5h`."""
     unit = 60.0 if seconds < 2 * 3600 else 3600.0
     return duration_text(round(seconds / unit) * unit)

@@ -22,7 +22,7 @@ _CERTIFICATE = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 class BrokerAddress:
     """The arguments of kombu's `Connection(url, ssl=ssl, transport_options={**options, ...})`."""
 
-    #: Without `ssl_` parameters.
+    #: The address without `ssl_` parameters.
     url: str = field(repr=False)
     ssl: dict[str, Any] | bool = False
     options: dict[str, Any] = field(default_factory=dict, repr=False)

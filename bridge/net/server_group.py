@@ -22,7 +22,7 @@ CLUSTER = ("redis+cluster", "rediss+cluster")
 _EXAMPLES = {"sentinel": "redis+sentinel://h1:26379,h2,h3/mymaster/0", "cluster": "redis+cluster://h1:6379,h2,h3"}
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 _HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+\])(?P<colon>:(?P<port>.*))?")
-#: As sentinels allow it.
+#: A primary's name, as sentinels allow it.
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")
 #: Sentinels have users of their own: the servers' user and password must not be sent to sentinels.
 _SENTINEL_USER, _SENTINEL_PASSWORD = "sentinel_username", "sentinel_password"

@@ -48,7 +48,7 @@ def address_problem(url: str) -> str | None:
 
 
 def _scheme_and_query(url: str) -> tuple[str, str]:
-    """Without `urlsplit`, which raises for some addresses of several servers."""
+    """Scheme and query, found without `urlsplit`, which raises for some addresses of several servers."""
     return url.partition("://")[0].lower(), url.partition("?")[2].partition("#")[0]
 
 

@@ -39,7 +39,7 @@ __all__ = [
 BACKFILL, RECONCILIATION, TEST = "backfill", "reconciliation", "test"
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 STATES = (WAITING, RUNNING, DONE, FAILED, STOPPED)
-#: They are not run again.
+#: States of jobs that are not run again.
 ENDED = (DONE, FAILED, STOPPED)
 #: Ended jobs that are kept.
 MAX_KEPT = 100
@@ -156,7 +156,7 @@ class WorkerJobs:
             self.client.hset(keys.worker_jobs("requests"), ident, "stop")
 
     def stop_requested(self, ident: str) -> bool:
-        """Whether it is to end."""
+        """Whether the job has been asked to end."""
         with state_errors():
             return bool(self.client.hexists(keys.worker_jobs("requests"), ident))
 

@@ -41,7 +41,7 @@ class Limits:
     connect: float = 10.0
     lock: float = 5.0
     statement: float = 20.0
-    #: With `connect` shorter than `subscriptions test` waits.
+    #: Together with `connect`, shorter than `subscriptions test` waits.
     answer: float = 30.0
 
 

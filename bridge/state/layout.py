@@ -1,8 +1,8 @@
 """The layout of the state server, which is the version of its key names; `upgrade.py` raises it.
 
 Layout 2 gives all keys that one script touches one hash tag, layout 3 finds partitions by digest (partitions.py). A
-process works with both: a new or repartitioned state has layout 3. It upgrades layout 1 to 2 while no other process runs, and
-refuses a newer one.
+process works with both: a new or repartitioned state has layout 3. It upgrades layout 1 to 2 while no
+other process runs, and refuses a newer one.
 """
 
 from __future__ import annotations
