@@ -22,7 +22,7 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LiveEvent:
-    """One event, parsed and rendered once for all viewers who may see the same of it."""
+    """One event, parsed and rendered once for all viewers who may see the same parts of it."""
 
     stored: StoredEvent
     #: Whether persons may be seen -> the event, and its bytes once they are made.
@@ -60,7 +60,7 @@ class Viewer:
         return taken
 
     def give(self, event: LiveEvent | EndedTry, most: int, now: float) -> None:
-        """Let the event wait for it; drop a viewer for whom `most` wait already."""
+        """Queue the event for it; drop a viewer for whom `most` are queued already."""
         if self.ended:
             return
         if len(self._waiting) >= most:

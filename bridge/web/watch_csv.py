@@ -1,4 +1,4 @@
-"""The CSV of expected attempts, read strictly: a cell that is out of place would register another attempt. Pure."""
+"""The CSV of expected attempts, read strictly: a misplaced cell would register a different attempt. Pure."""
 
 from __future__ import annotations
 
@@ -100,5 +100,5 @@ def _cells(number: int, headings: Sequence[str], row: Sequence[str]) -> dict[str
 
 
 def _shown(name: str) -> str:
-    """Escaped: a heading may hold characters that a terminal must not get."""
+    """Escaped: a heading may contain characters that must not reach a terminal."""
     return clip(ascii(name)[1:-1], 40)

@@ -130,7 +130,7 @@ def is_rescued(page: Page, simulator: Simulator) -> str:
     press(page, "Poll now", "poll-source")
     refreshed(page, "/ui/events?filter=origin:poll", lost)
     page.goto("/ui/sources/eu")
-    expect(page.locator("#content")).to_contain_text("1 found by polls alone")
+    expect(page.locator("#content")).to_contain_text("1 found only by polls")
     return lost
 
 

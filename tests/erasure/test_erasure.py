@@ -460,7 +460,7 @@ def test_a_wrong_command_is_one_line(run: Run) -> None:
         (["--candidate", "1"], "--source is missing"),
         (["--source", "eu"], "give either --candidate or --email"),
         (["--source", "eu", "--candidate", "1", "--email", "a@b.c"], "give either --candidate or --email"),
-        (["--job", "x", "--dry-run"], "--job goes with"),
+        (["--job", "x", "--dry-run"], "--job can be combined only with"),
         (["--source", "moon", "--email", "not@either@one"], "is not an e-mail address"),
     ):
         code, out, err = run("erase", *arguments)

@@ -1,4 +1,4 @@
-"""The dashboard below `/ui/`: pages made on the server, from the operator API alone."""
+"""The dashboard below `/ui/`: pages made on the server, only from the operator API."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def register_ui(app: Flask) -> None:
         app.register_blueprint(blueprint)
     for name, path in (("ui_start", "/"), ("ui_slash", PREFIX.rstrip("/"))):
         app.add_url_rule(path, name, lambda: redirect(PREFIX))
-    # Of addresses without a page, such as one that is called with another method.
+    # Errors of addresses without a page, such as one that is called with another method.
     app.register_error_handler(Refused, refused_page)
     app.before_request(_guard)
     app.after_request(_add_headers)
@@ -105,9 +105,9 @@ def _guard() -> AnyResponse | None:
 
 
 def _is_from_here() -> bool:
-    """Whether a page of the dashboard sent the form, as the browser says: foreign pages can send forms too.
+    """Whether a page of the dashboard sent the form, according to the browser: foreign pages can send forms too.
 
-    The CSRF token alone does not protect callers whom a proxy names: theirs is known.
+    The CSRF token alone does not protect callers named by a proxy: theirs is known.
     """
     if (site := request.headers.get("Sec-Fetch-Site")) is not None:
         return site == "same-origin"

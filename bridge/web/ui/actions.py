@@ -20,14 +20,14 @@ __all__ = ["ACTIONS", "Action", "add_actions", "blueprint"]
 
 blueprint = PageBlueprint("actions", __name__, "do")
 
-#: The fields of a form, without those of every form. `fields[name]` is the first value, `fields.getlist(name)` all.
+#: The fields of a form, without those common to all. `fields[name]` is the first value, `fields.getlist(name)` all.
 Fields = MultiDict[str, str]
 _OF_EVERY_FORM = ("csrf", "next", "key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One call. Texts name fields of its form as `{name}`."""
+    """One call. Texts refer to fields of its form as `{name}`."""
 
     #: In its address, such as `pause-source`.
     name: str
@@ -36,17 +36,17 @@ class Action:
     path: str
     #: On the button, such as `Pause`.
     label: str
-    #: What it does, in a sentence for who hesitates.
+    #: What it does, in a sentence for a reader who hesitates.
     explains: str
     #: The command that does the same; values are quoted for a shell.
     command: str
-    #: Said when it is done; may use the fields of the form and, as `answer`, the document of the answer.
+    #: The notice when it is done; may use the fields of the form and, as `answer`, the document of the answer.
     done: Callable[[Fields, Any], str]
     #: The body of the call, None for none.
     body: Callable[[Fields], Mapping[str, Any]] | None = None
-    #: Where to go then; None: back to the page of the form.
+    #: Where to go afterwards; None: back to the page of the form.
     leads_to: Callable[[Fields, Any], str] | None = None
-    #: It deletes something, or cannot be undone.
+    #: Whether it deletes something, or cannot be undone.
     is_danger: bool = False
 
     def command_line(self, fields: Mapping[str, Any]) -> str:
@@ -65,7 +65,7 @@ def add_actions(*actions: Action) -> None:
 
 @blueprint.post("/<name>")
 def do(name: str) -> AnyResponse:
-    """Make the call, and say on the next page what came of it."""
+    """Make the call, and show its result on the next page."""
     action = ACTIONS.get(name)
     if action is None:
         abort(404)

@@ -22,9 +22,9 @@ __all__ = ["blueprint"]
 blueprint = PageBlueprint("attempts", __name__, "attempts")
 
 _LISTING = Listing("attempts", "attempts", fields="attempts")
-#: A longer document has a link instead: a page stays small.
+#: A longer document is linked instead, so that the page stays small.
 _MOST_JSON = 40_000
-#: Names that a filter has beside its fields.
+#: Names that a filter has besides its fields.
 _PERIOD = ("since", "until")
 
 
@@ -43,7 +43,7 @@ def show_list() -> AnyResponse:
 @blueprint.get("/<source>")
 @blueprint.get("/<source>/<path:attempt>")
 def show_one(source: str, attempt: str = "") -> Response:
-    """One attempt. `?attempt=` has an id with which no address can end, such as `..`."""
+    """One attempt. `?attempt=` is for an id that an address cannot end in, such as `..`."""
     attempt = attempt or request.args.get("attempt", "")
     if not attempt:
         abort(404)
@@ -68,7 +68,7 @@ def show_one(source: str, attempt: str = "") -> Response:
 
 
 def _searched(noun: str, document: dict[str, Any], path: str, asked: str) -> dict[str, Any]:
-    """How far a search for the attempt came, and where it goes on."""
+    """How far a search for the attempt came, and where it continues."""
     query = urlencode({"filter": asked, "cursor": document["next"] or ""})
     return {
         "noun": noun,

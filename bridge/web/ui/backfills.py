@@ -1,4 +1,4 @@
-"""Past periods of a source that are read again: the list, one with its progress, and asking for one."""
+"""Past periods of a source that are read again: the list, one with its progress, and requesting one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _action(name: str, explains: str, *, is_danger: bool = False) -> Action:
         label=name.capitalize(),
         explains=explains,
         command=f"attempt-bridge backfill {name} {{source}}/{{number}}",
-        done=lambda fields, answer: f"backfill {answer['id']}: {name} was asked for. Its state: {answer['state']}",
+        done=lambda fields, answer: f"backfill {answer['id']}: {name} was requested. Its state: {answer['state']}",
         is_danger=is_danger,
     )
 
@@ -44,7 +44,7 @@ def _action(name: str, explains: str, *, is_danger: bool = False) -> Action:
 _ACTIONS = (
     _action("stop", "It ends after the current page; Resume continues there. A dry run is cancelled."),
     _action("resume", "A worker continues it where it ended."),
-    _action("cancel", "It ends for good. What it has published stays.", is_danger=True),
+    _action("cancel", "It ends permanently. What it has published stays.", is_danger=True),
 )
 add_actions(*_ACTIONS)
 
@@ -65,7 +65,7 @@ def show_form() -> Response:
 
 @blueprint.post("/new")
 def start() -> AnyResponse:
-    """Ask for a backfill."""
+    """Request a backfill."""
     given = {name: request.form.get(name, "").strip() for name in ("source", "first", "last", "reprocess", "rate")}
     body: dict[str, Any] = {name: value for name, value in given.items() if value}
     if given["rate"].isascii() and given["rate"].isdecimal() and len(given["rate"]) < 10:
@@ -74,7 +74,7 @@ def start() -> AnyResponse:
     if isinstance(answer, Refused):
         return _form(answer)
     response = redirect(f"{PREFIX}backfills/{answer.document['id']}", 303)
-    add_notice(response, f"backfill {answer.document['id']} was asked for")
+    add_notice(response, f"backfill {answer.document['id']} was requested")
     return response
 
 
@@ -98,7 +98,7 @@ def _is_over(action: Action, row: dict[str, Any]) -> bool:
 
 
 def _days(row: dict[str, Any]) -> tuple[str, str] | None:
-    """How many days of the period are read, and how many it has; None where nobody can tell."""
+    """How many days of the period have been read, and how many it has; None if unknown."""
     if row["progress"] is None:
         return None
     first, last = (datetime.fromisoformat(row[name]) for name in ("first", "last"))

@@ -1,4 +1,4 @@
-"""The blueprint of every page, and what a page becomes when something is wrong."""
+"""The blueprint of every page, and the pages shown for errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.web.ui.pages import PREFIX, problem_page, render_page
 
 __all__ = ["AFTER_SIGN_IN", "PageBlueprint", "refused_page"]
 
-#: Cookie with the page that was asked for before signing in.
+#: Cookie with the page that was requested before signing in.
 AFTER_SIGN_IN = "bridge_after_sign_in"
 _DETAILS = {
     400: "the form is incomplete. Remedy: open the page again",
@@ -43,7 +43,7 @@ def refused_page(refused: Refused) -> AnyResponse:
 
 
 def _ask_to_sign_in(refused: Refused) -> AnyResponse:
-    """Send the reader to the form; a page that refreshes itself goes there as a whole."""
+    """Send the reader to the sign-in form; a page that refreshes itself goes there as a whole."""
     target = request.full_path.rstrip("?") if request.method == "GET" else PREFIX
     address = f"{PREFIX}sign-in"
     if request.headers.get("HX-Request"):

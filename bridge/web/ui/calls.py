@@ -1,4 +1,4 @@
-"""Calls of the operator API within this process, for whoever reads the page. All that a page shows comes from here."""
+"""Calls of the operator API within this process, as the reader of the page. All that a page shows comes from here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 __all__ = ["Answer", "Refused", "call", "read"]
 
 _API = "/api/v1/"
-#: Of the page's request, these are not of the call: its body, conditions, and what the framework has kept.
+#: Parts of the page's request that the call does not get: its body, conditions, and what the framework has kept.
 _NOT_PASSED_ON = (
     "CONTENT_",
     "HTTP_CONTENT_",
@@ -89,7 +89,7 @@ def call(
     if body is not None:
         environ |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(raw))}
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # the application behind the proxy
-    # A context of its own: what one call notes about itself, such as its change for the audit, is not another's.
+    # A context of its own: what a call notes about itself, such as its change for the audit, must not reach another.
     with app.app_context():
         response = Response.from_app(app.wsgi_app, environ, buffered=True)
     content = response.get_data()

@@ -105,7 +105,7 @@ def _iso(moment: int) -> str:
 
 
 def _levels(numbers: Sequence[int]) -> list[int]:
-    """The height of each number: 0 at the bottom. Anything but 0 is seen."""
+    """The height of each number: 0 at the bottom. Anything but 0 is visible."""
     most, room = max([*numbers, 0]), _HEIGHT - 2 * _EDGE
     return [0 if number <= 0 else max(1, round(number / most * room)) for number in numbers] or [0]
 

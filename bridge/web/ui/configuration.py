@@ -12,7 +12,7 @@ __all__ = ["blueprint"]
 
 blueprint = PageBlueprint("configuration", __name__, "settings")
 
-#: Sources and subscriptions that are shown whole.
+#: Sources and subscriptions that are shown in full.
 _MOST = 20
 
 

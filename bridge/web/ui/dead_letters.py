@@ -48,7 +48,7 @@ add_actions(
         name="discard-dead-letters",
         path="dead-letters/discard",
         label="Discard",
-        explains="Deletes them for good, with their events: they can never be replayed.",
+        explains="Deletes them permanently, with their events: they can never be replayed.",
         command="attempt-bridge dead-letters discard {ids}",
         body=_ids,
         done=_discarded,

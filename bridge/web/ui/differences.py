@@ -35,7 +35,7 @@ def differences(before: Any, after: Any) -> list[Difference]:
     Members of objects and items of lists are compared one by one: `sections[0].score`.
     """
     earlier, later = dict(_leaves(before, "")), dict(_leaves(after, ""))
-    # A member that is new comes where it is in the later value.
+    # A new member is listed where it is in the later value.
     names = list(dict.fromkeys([*later, *earlier]))
     differing = (
         Difference(name, earlier.get(name), later.get(name)) for name in names if earlier.get(name) != later.get(name)
@@ -44,7 +44,7 @@ def differences(before: Any, after: Any) -> list[Difference]:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """(path, JSON) of everything that holds nothing else; empty objects and lists too."""
+    """(path, JSON) of everything that contains nothing else; empty objects and lists too."""
     if isinstance(value, Mapping) and value:
         for name, member in value.items():
             yield from _leaves(member, f"{path}.{name}" if path else str(name))

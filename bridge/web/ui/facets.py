@@ -7,7 +7,7 @@ from bridge.web.ui.filter_text import quoted
 
 __all__ = ["values_of"]
 
-#: More of them are no help; the box suggests them all.
+#: More of them would not help; the filter box suggests them all.
 _MOST = 12
 
 

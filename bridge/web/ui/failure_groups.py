@@ -1,4 +1,4 @@
-"""Failures of one kind, together: the list by number, and one group."""
+"""Failures grouped by kind: the list, largest first, and one group."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ add_actions(
         name="reopen-failure-group",
         path="failure-groups/{subscription}/{fingerprint}/reopen",
         label="Reopen",
-        explains="Ends the muting of the group.",
+        explains="Unmutes the group.",
         command="attempt-bridge failure-groups reopen {subscription}/{fingerprint}",
         done=lambda fields, _: f"{fields['subscription']}/{fields['fingerprint']} is open",
     ),
@@ -41,7 +41,7 @@ add_actions(
         name="discard-failure-group",
         path="failure-groups/{subscription}/{fingerprint}/discard",
         label="Discard",
-        explains="Deletes the dead letters of the group for good, with their events. Deliveries that still fail go on.",
+        explains="Permanently deletes its dead letters, with their events. Deliveries that still fail continue.",
         command="attempt-bridge failure-groups discard {subscription}/{fingerprint} --yes",
         done=lambda _, answer: f"{counted(answer['discarded'], 'dead letter')} discarded",
         leads_to=lambda _, __: f"{PREFIX}failure-groups",

@@ -7,7 +7,7 @@ from collections.abc import Container
 
 __all__ = ["has_term", "quoted", "searchable", "terms_of", "toggled"]
 
-#: A term: what stands between blanks, with texts in quotes kept whole.
+#: A term: what is between blanks, with texts in quotes kept whole.
 _TERM = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
 _BARE = re.compile(r'[^\s",*?]+')
 
@@ -18,7 +18,7 @@ def terms_of(text: str) -> list[str]:
 
 
 def has_term(text: str, term: str) -> bool:
-    """Whether a filter has this very term."""
+    """Whether a filter has exactly this term."""
     return term in terms_of(text)
 
 
@@ -32,9 +32,9 @@ def toggled(text: str, term: str) -> str:
 
 
 def searchable(text: str, names: Container[str]) -> str:
-    """The filter with those terms in quotes that name no field, such as an id with a colon: they are searched for.
+    """The filter with quotes around terms that name no field, such as an id with a colon: they are searched for.
 
-    `names`: the fields. A text in which nothing is to be quoted stays as it is.
+    `names`: the fields. A text that needs no quotes stays as it is.
     """
     terms = terms_of(text)
     quoted = [_as_text(term) if _names_no_field(term, names) else term for term in terms]

@@ -42,7 +42,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def number_text(number: float | None) -> str:
-    """`1,234`; `?` for None, which the API answers where it cannot tell."""
+    """`1,234`; `?` for None, which the API returns if it cannot tell."""
     return "?" if number is None else f"{number:,}"
 
 
@@ -87,7 +87,7 @@ def _words(text: str) -> str:
 
 
 def _code(value: object) -> Markup:
-    """An id, never cut, that a click copies."""
+    """An id, never truncated; a click copies it."""
     return Markup('<code class="id" data-copy="{}">{}</code>').format(value, value)
 
 

@@ -1,4 +1,4 @@
-"""Forms with fields of their own: what was typed stays, and what the API says is beside its field."""
+"""Forms with fields of their own: what was typed stays, and the API's messages are next to their fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Entered:
 
 
 def entered(refused: Refused | None = None) -> Entered:
-    """The form of the current request; from the address as long as nothing was sent."""
+    """The form of the current request; read from the address until the form has been sent."""
     given = request.form if request.method == "POST" else request.args
     return Entered({name: value for name, value in given.items() if name not in ("csrf", "key")}, refused)
 

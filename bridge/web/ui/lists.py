@@ -84,10 +84,10 @@ class Shown:
 def read_list(
     listing: Listing, *, kept: Sequence[str] = (), facets: Mapping[str, Sequence[str]] | None = None, **query: Any
 ) -> Shown:
-    """The page that the address asks for. `kept`: further parameters of the address, handed to the API as they are.
+    """The page that the address asks for. `kept`: further parameters of the address, passed to the API as they are.
 
-    `query`: what is handed over beside them. `facets`: instead of those of the listing. Raises `Refused`, but not for
-    a filter, a period or a cursor that cannot be read: that is the `problem`.
+    `query`: what is passed along with them. `facets`: instead of those of the listing. Raises `Refused`, but not for a
+    filter, a period or a cursor that cannot be read: these become the `problem`.
     """
     given = {name: request.args[name].strip() for name in (*_NAMES, *kept) if request.args.get(name, "").strip()}
     problem: str | None = None

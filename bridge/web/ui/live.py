@@ -19,7 +19,7 @@ blueprint = PageBlueprint("live", __name__, "live")
 
 _STREAM = "/api/v1/events/stream"
 _EVENTS, _ALARMS, _DELIVERIES = "events", "alarms", "deliveries"
-#: What the address may ask for -> how it is called.
+#: What the address may ask for -> its name on the page.
 _TOPICS = {
     "events,alarms": "events and alarms",
     "events": "events",
@@ -29,7 +29,7 @@ _TOPICS = {
 }
 _ALARM_TYPES = ("source.", "subscription.")
 _TRIES = ("delivered", "handed_over", "failed", "dead")
-#: Rows that the page has at first.
+#: Rows that the page starts with.
 _LIMIT = 50
 #: What was published while the page was made is sent too; rows that the page has already are left out by the script.
 _OVERLAP = "10s"
@@ -86,6 +86,6 @@ def _fields(wanted: Sequence[str]) -> Sequence[Mapping[str, Any]]:
 
 
 def _types() -> list[str]:
-    """The types of all messages: a script is told of those alone that it names."""
+    """The types of all messages: a script gets only those that it names."""
     known = next((each["values"] for each in read("fields/events")["fields"] if each["name"] == "type"), ())
     return [*known, *(f"delivery.{outcome}" for outcome in _TRIES)]

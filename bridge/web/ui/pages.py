@@ -1,4 +1,4 @@
-"""What every page has: navigation, who reads it, notices, and the texts of times, numbers and durations."""
+"""What every page has: navigation, its reader, notices, and the texts of times, numbers and durations."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ NAVIGATION: Mapping[str, tuple[Entry, ...]] = {
 
 
 def session_here() -> Mapping[str, Any] | None:
-    """Who reads the page: `name`, `role`, `csrf`; None before signing in."""
+    """The reader of the page: `name`, `role`, `csrf`; None before signing in."""
     session: Mapping[str, Any] | None = g.get("ui_session")
     return session
 
 
 def is_operator() -> bool:
-    """Whether who reads the page may change something."""
+    """Whether the reader of the page may change something."""
     session = session_here()
     return session is not None and session["role"] == "operator"
 
@@ -105,7 +105,7 @@ def problem_page(status: int, detail: str) -> Response:
 
 
 def add_notice(answer: AnyResponse, text: str, *, is_problem: bool = False) -> None:
-    """Have the next page show a line. It names no person: a cookie holds it until then."""
+    """Have the next page show a line. It must not name a person: a cookie holds it until then."""
     value = urlsafe_b64encode(json.dumps([is_problem, text[:1000]]).encode()).decode()
     answer.set_cookie(_NOTICE, value, max_age=_NOTICE_SECONDS, path=PREFIX, httponly=True, samesite="Strict")
 

@@ -14,7 +14,7 @@ _WORDS = {"1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 d
 
 
 class PeriodChoice(NamedTuple):
-    """One period to click. `words`: as it is said in a sentence."""
+    """One period to click. `words`: what it is called in a sentence."""
 
     name: str
     url: str
@@ -23,7 +23,7 @@ class PeriodChoice(NamedTuple):
 
 
 def chosen_period() -> str:
-    """The period of the address; another text than those of the API counts as the default."""
+    """The period of the address; a text that the API does not know counts as the default."""
     given = request.args.get("period", DEFAULT)
     return given if given in PERIODS else DEFAULT
 

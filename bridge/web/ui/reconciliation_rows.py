@@ -23,7 +23,7 @@ BARS = (
     Kind("poll_only", "rescued", "no webhook came: a poll has found it"),
     Kind("missing", "missing", "listed by the vendor, never published"),
 )
-#: Lists of ids, those first that need somebody.
+#: Lists of ids, first those that need attention.
 DIFFERENCES = (
     Kind("missing", "missing", "listed by the vendor, never published"),
     Kind("outdated", "outdated", "the vendor has a later result than was published"),
@@ -34,7 +34,7 @@ DIFFERENCES = (
 )
 #: Days that are shown, the newest: more are in the JSON.
 MAX_DAYS = 92
-#: Width of the thinnest segment in percent, so that one of a million is seen.
+#: Width of the thinnest segment in percent, so that one of a million is visible.
 _THINNEST = 1.0
 
 
@@ -73,7 +73,7 @@ def days_of(row: Mapping[str, Any]) -> list[Day]:
 
 
 def ids_of(row: Mapping[str, Any], name: str | None, first: int, limit: int) -> list[Ids]:
-    """The ids of each kind of difference that has any; of one kind alone, from the `first` on, if it is named."""
+    """The ids of each kind of difference that has any; if a kind is named, only its ids from the `first` on."""
     ids: Mapping[str, Sequence[str]] = row.get("ids") or {}
     kinds = (kind for kind in DIFFERENCES if ids.get(kind.name) and name in (None, kind.name))
     return [Ids(kind, ids[kind.name][first : first + limit], first, len(ids[kind.name])) for kind in kinds]
@@ -94,7 +94,7 @@ def _segments(counts: Mapping[str, int], largest: int) -> list[Segment]:
 
 
 def _partly(day: str, row: Mapping[str, Any]) -> str:
-    """Why the numbers of a day are not its whole; empty: they are. Times of the API begin with their day."""
+    """Why the numbers do not cover the whole day; empty: they do. Times of the API begin with their day."""
     if row["until"].startswith(day):
         return f"until {row['until'][11:16]} UTC"
     return f"from {row['since'][11:16]} UTC" if row["since"].startswith(day) and row["since"][11:16] != "00:00" else ""

@@ -1,4 +1,4 @@
-"""A vendor's list against what was published: the results, one of them day by day, and asking for one."""
+"""A vendor's list against what was published: the results, one of them day by day, and requesting one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ add_actions(_STOP)
 
 @blueprint.get("")
 def show_list() -> Response:
-    """The results, newest first, and what was asked for."""
+    """The results, newest first, and requested ones."""
     return render_page(
         "reconciliations.html",
         title="Reconciliations",
@@ -57,7 +57,7 @@ def show_form() -> Response:
 
 @blueprint.post("/new")
 def start() -> AnyResponse:
-    """Ask for a comparison."""
+    """Request a comparison."""
     body: dict[str, Any] = {"source": request.form.get("source", ""), "fix": bool(request.form.get("fix"))}
     if since := request.form.get("since", "").strip():
         body["since"] = since
@@ -65,7 +65,7 @@ def start() -> AnyResponse:
     if isinstance(answer, Refused):
         return _form(answer)
     response = redirect(f"{PREFIX}reconciliations/{answer.document['id']}", 303)
-    add_notice(response, f"reconciliation {answer.document['id']} was asked for")
+    add_notice(response, f"reconciliation {answer.document['id']} was requested")
     return response
 
 

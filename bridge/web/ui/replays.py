@@ -51,7 +51,7 @@ add_actions(
         name="abort-replay",
         path="replays/{ident}/abort",
         label="Abort",
-        explains="Ends the job for good after its current batch. What it made due is still sent.",
+        explains="Ends the job permanently after its current batch. What it made due is still sent.",
         command="attempt-bridge replays abort {ident}",
         done=_says("is aborted"),
         is_danger=True,

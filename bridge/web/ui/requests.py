@@ -1,4 +1,4 @@
-"""Webhooks as they came, also the refused ones; and what is in quarantine because it cannot be read."""
+"""Webhooks as received, refused ones included; and what is in quarantine because it cannot be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPROCESS = Action(
     name="reprocess-request",
     path="requests/{request}/reprocess",
     label="Process again",
-    explains="Processes the body again, with the code and the configuration of now. What was published before is a "
+    explains="Processes the body again, with the current code and configuration. What was published before is a "
     "duplicate and stays as it is.",
     command="attempt-bridge requests reprocess {request}",
     done=lambda fields, answer: f"Request {fields['request']} was processed again: {answer['outcome']}.",
@@ -71,7 +71,7 @@ def show_quarantined(number: str) -> Response:
 
 @blueprint.get("/<ident>")
 def show_one(ident: str) -> Response:
-    """One request: its headers, its body for operators, and what came of it."""
+    """One request: its headers, its body for operators, and what it led to."""
     row = read(f"requests/{ident}")
     raw = call("GET", f"requests/{row['id']}/raw").raw if is_operator() else None
     kept = read("quarantine", filter=f"request:{quoted(row['id'])}") if row["outcome"] == "quarantined" else {}

@@ -1,4 +1,4 @@
-"""A body as a page shows it: text where it is text, else bytes in hex; never more than a bounded part. Pure."""
+"""A body as a page shows it: as text if it is text, otherwise in hex; never more than a bounded part. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shown_body(raw: bytes) -> ShownBody:
 
 
 def _text(raw: bytes, *, is_cut: bool) -> str | None:
-    """The text, None for bytes that are none. `is_cut`: the last character may be incomplete."""
+    """The text, None for bytes that are not text. `is_cut`: the last character may be incomplete."""
     for missing in range(_LONGEST if is_cut else 1):
         try:
             text = raw[: len(raw) - missing].decode()

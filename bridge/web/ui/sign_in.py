@@ -17,7 +17,7 @@ blueprint = PageBlueprint("sign_in", __name__)
 
 @blueprint.get("/sign-in")
 def show() -> AnyResponse:
-    """The form. A code of `up` is in the address. Who needs no form goes to the overview."""
+    """The form. A code of `up` is in the address. A reader who is signed in goes to the overview."""
     code = request.args.get("code", "")
     return redirect(PREFIX, 303) if not code and _is_known() else _form(code)
 
@@ -32,7 +32,7 @@ def _is_known() -> bool:
 
 @blueprint.post("/sign-in")
 def open_session() -> AnyResponse:
-    """Open a session, and go to the page that was asked for."""
+    """Open a session, and go to the page that was requested."""
     given = {name: request.form[name].strip() for name in ("token", "code") if request.form.get(name, "").strip()}
     try:
         answer = call("POST", "session", body=given)

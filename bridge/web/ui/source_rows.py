@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 __all__ = ["Shares", "outcomes_of", "shares_of", "spenders_of", "state_of_test"]
 
 _SPENDER = "used_by_"
-#: Members of a polling round beside the outcomes of its records.
+#: Members of a polling round besides the outcomes of its records.
 _OF_ROUND = frozenset(("started", "stream", "from", "to", "records", "calls", "error"))
 
 

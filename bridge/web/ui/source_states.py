@@ -1,4 +1,4 @@
-"""What is said of a source in a word: heard, silent, failing, paused. Pure."""
+"""The state of a source in a word: heard, silent, failing, paused. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SourceWord(StrEnum):
 
 
 class SourceState(NamedTuple):
-    """A state with the kind of its badge, and what it comes from in words ("" where the word says it all)."""
+    """A state with the kind of its badge, and its cause in words ("" if the word says it all)."""
 
     word: SourceWord
     kind: str
@@ -57,7 +57,7 @@ _KINDS = {
 
 
 def state_of(row: Mapping[str, Any]) -> SourceState:
-    """The worst that is known of a source; `row` is one of the list. A pause hides what was raised before it."""
+    """The worst known state of a source; `row` is one of the list. A pause hides what was raised before it."""
     raised = [_OF_ALARM[kind] for kind in row["raised_alarms"] if kind in _OF_ALARM]
     paused = row["paused"]
     words = [*raised, *([SourceWord.PAUSED] if paused else ()), *([SourceWord.UNREAD] if row["last_error"] else ())]

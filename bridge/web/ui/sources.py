@@ -28,7 +28,7 @@ _PAUSE = Action(
     path="sources/{name}/pause",
     label="Pause",
     explains="No polls, and 503 for its webhooks, until it is resumed. Vendors send them again for a while; polling "
-    "then continues from its cursors, so nothing is missed that the vendor still lists.",
+    "then continues from its cursors, so nothing that the vendor still lists is missed.",
     command="attempt-bridge sources pause {name}",
     done=lambda fields, answer: f"{fields['name']} {'is paused' if answer['changed'] else 'was paused already'}",
     is_danger=True,
@@ -37,7 +37,7 @@ _RESUME = Action(
     name="resume-source",
     path="sources/{name}/resume",
     label="Resume",
-    explains="Polls and webhooks again, from the cursors on. After rejected credentials, correct them first.",
+    explains="Starts polls and webhooks again, from the cursors on. After rejected credentials, correct them first.",
     command="attempt-bridge sources resume {name}",
     done=lambda fields, answer: f"{fields['name']} {'resumes' if answer['changed'] else 'was not paused'}",
 )
@@ -95,6 +95,6 @@ def show_one(name: str) -> Response:
 
 @blueprint.get("/<name>/tests/<number>")
 def show_test(name: str, number: str) -> Response:
-    """What came of a test; the page reads it again until the test has ended."""
+    """The result of a test; the page reads it again until the test has ended."""
     test = read(f"sources/{name}/tests/{number}")
     return render_page("source_test.html", title=f"Test of {name}", test=test, state=state_of_test(test), again=_TEST)

@@ -1,4 +1,4 @@
-"""Scripts, style sheets and pictures of the dashboard, from this package alone; compressed once and cached for long."""
+"""Scripts, style sheets and pictures of the dashboard, all from this package; compressed once, cached for long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a subscription in a word: delivering, failing, stopped. Pure."""
+"""The state of a subscription in a word: delivering, failing, stopped. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KINDS = {
 
 
 class SubscriptionState(NamedTuple):
-    """A state with the kind of its badge, and what it comes from in words ("" where the word says it all)."""
+    """A state with the kind of its badge, and its cause in words ("" if the word says it all)."""
 
     word: SubscriptionWord
     kind: str
@@ -48,7 +48,7 @@ class SubscriptionState(NamedTuple):
 
 
 def subscription_state(row: Mapping[str, Any]) -> SubscriptionState:
-    """The worst that is known of a subscription; `row` is one of the list."""
+    """The worst known state of a subscription; `row` is one of the list."""
     word, why = _word(row)
     return SubscriptionState(word, _KINDS[word], why)
 

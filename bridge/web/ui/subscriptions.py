@@ -39,7 +39,7 @@ add_actions(
         name="resume-subscription",
         path="subscriptions/{name}/resume",
         label="Resume",
-        explains="Ends a pause, opens the circuit again, and makes waiting retries due at once.",
+        explains="Ends a pause, closes an open circuit, and makes waiting retries due at once.",
         command="attempt-bridge subscriptions resume {name}",
         done=lambda fields, answer: f"{fields['name']} is active; due at once: {_retries(answer['retries'])}",
     ),
@@ -47,8 +47,8 @@ add_actions(
         name="forget-subscription",
         path="subscriptions/{name}/forget",
         label="Forget",
-        explains="Deletes for good what is left of it: its place in the journal, retries and dead letters. The events "
-        "in the journal remain.",
+        explains="Permanently deletes what is left of it: its place in the journal, retries and dead letters. The "
+        "events in the journal remain.",
         command="attempt-bridge subscriptions forget {name} --yes",
         body=lambda _: {"dry_run": False},
         done=lambda fields, _: f"{fields['name']} is forgotten",
@@ -96,7 +96,7 @@ def show_one(name: str) -> Response:
 
 @blueprint.post("/<name>/test")
 def test(name: str) -> Response:
-    """Send one test event, and show what came of it."""
+    """Send one test event, and show the result."""
     tested, body, problem = None, None, None
     try:
         headers = {"X-CSRF-Token": request.form.get("csrf", "")}

@@ -13,8 +13,8 @@ _PLAIN = re.compile(r"/ui/[!-\[\]-~]*")
 
 
 def local_target(given: str) -> str:
-    """The address if it is one of the dashboard, else that of the overview."""
+    """The address if it is one of the dashboard, otherwise that of the overview."""
     path = given.partition("?")[0].partition("#")[0]
-    # Browsers take a dotted part away with the one before it, also where it is escaped.
+    # Browsers remove a part `..` together with the one before it, even if it is escaped.
     is_ours = _PLAIN.fullmatch(given) and not {".", ".."} & set(unquote(path).split("/"))
     return given if is_ours else _PREFIX

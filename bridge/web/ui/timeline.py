@@ -1,4 +1,4 @@
-"""One attempt's life on one line: what the API knows of it, in the order in which it happened. Pure."""
+"""One attempt's life on one line: what the API knows about it, in the order in which it happened. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Revision:
 def timeline(
     details: Mapping[str, Any], requests: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]
 ) -> list[Entry]:
-    """Everything, oldest first. `requests`, `events`: of the attempt, found by searching, beside those of `details`."""
+    """Everything, oldest first. `requests`, `events`: those found by searching, besides those of `details`."""
     webhooks = {(row["id"], row["received_at"]): row for row in (*requests, *details["requests"])}
     known = {row["id"] for row in details["events"]}
     entries = [Entry(row["received_at"], "request", row) for row in webhooks.values()]
@@ -52,13 +52,13 @@ def timeline(
         entries.append(Entry(at, "event", row))
         entries += _deliveries(row, at)
     entries += _watch(details["watch"])
-    # What came at the same moment: the webhook, then its event, then the deliveries.
+    # At the same moment: the webhook first, then its event, then the deliveries.
     order = {"watch": 0, "request": 1, "event": 2}
     return sorted(entries, key=lambda entry: (entry.at, order.get(entry.kind, 3)))
 
 
 def _after_its_webhook(recorded: str, webhooks: Iterable[Mapping[str, Any]]) -> str:
-    """When an event was recorded, not before its webhook: the time of that is rounded, the time of the event cut."""
+    """When an event was recorded, not before its webhook: a webhook's time is rounded, an event's is truncated."""
     moment = datetime.fromisoformat(recorded)
     rounded = (row["received_at"] for row in webhooks)
     return max((at for at in rounded if _ZERO <= datetime.fromisoformat(at) - moment <= _MILLISECOND), default=recorded)
@@ -88,7 +88,7 @@ def _watch(watch: Mapping[str, Any] | None) -> list[Entry]:
 
 
 def revisions(details: Mapping[str, Any]) -> list[Revision]:
-    """The revisions that replace another one, newest first; what is no longer there is compared by its result alone."""
+    """The revisions that replace another one, newest first; only the result is compared of what is no longer there."""
     revisions: list[Revision] = []
     earlier: Mapping[str, Any] | None = None
     for row in details["events"]:

@@ -24,7 +24,7 @@ _NEEDED = {
 }
 #: Findings that matter before they are failures.
 _EARLY = ("memory", "clock")
-#: States as they are said of a source or subscription, where that is not the word itself.
+#: Phrases for states of a source or subscription, if not the word itself.
 _PHRASES = {SourceWord.NO_CALLS: "out of calls", SourceWord.UNREAD: "with a failed poll"}
 _STOPPED = {
     SubscriptionWord.DISABLED: "disabled",
@@ -94,7 +94,7 @@ def _of_server(findings: _Rows) -> list[Fact]:
 
 def _of_processes(findings: _Rows) -> list[Fact]:
     missing = {finding["name"] for finding in findings if finding["name"] in _NEEDED and finding["status"] != "ok"}
-    # Without a state server nobody knows, and that is said already.
+    # Without a state server this is unknown, and another fact already says so.
     return [Fact(f"no sign of {name}: {effect}", _BAD, "system") for name, effect in _NEEDED.items() if name in missing]
 
 
@@ -119,7 +119,7 @@ def _of_sources(sources: _Rows) -> list[Fact]:
         text = "the source is heard" if number == 1 else f"all {number_text(number)} sources heard"
         return [Fact(text, _GOOD, "sources")]
     kinds = {state_of(row).word: state_of(row).kind for row in sources}
-    # Somebody paused it on purpose: it is said, and is not a trouble of its own.
+    # Somebody paused it on purpose: it is mentioned, but is not a problem.
     facts = [
         Fact(
             _of_names("source", _PHRASES.get(word, word.value), names),

@@ -28,7 +28,7 @@ _KINDS = {
     "ungraded": "published, and not graded yet",
     "reread": "settled, read again in case it changes",
 }
-#: What begins the names of the fields for members of a reference.
+#: Prefix of the names of the fields for members of a reference.
 _MEMBER = "reference."
 #: Problems that are shown of a CSV text.
 _PROBLEMS_SHOWN = 30
@@ -38,7 +38,7 @@ _CANCEL = Action(
     method="DELETE",
     path="watches/{ident}",
     label="Cancel",
-    explains="It is not rechecked any more, and nothing is announced. An attempt that comes later is still published.",
+    explains="It is no longer rechecked, and nothing is announced. An attempt that comes later is still published.",
     command="attempt-bridge watches cancel {ident}",
     done=lambda fields, answer: "the watch is cancelled",
     leads_to=lambda fields, answer: f"{PREFIX}watches",

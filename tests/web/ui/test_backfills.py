@@ -41,7 +41,7 @@ def test_the_progress_is_shown_in_days_pages_records_and_events(operator: Dashbo
 
 def test_a_backfill_is_asked_for_stopped_resumed_and_cancelled(operator: Dashboard) -> None:
     page = operator.submit("backfills/new", source="us", first="3d", last="1d", reprocess="failed", rate="4")
-    assert "was asked for" in page
+    assert "was requested" in page
     assert "no worker runs" in page
     (row,) = operator.client.get("/api/v1/backfills").get_json()["backfills"]
     assert (row["source"], row["reprocess"], row["rate"], row["dry_run"]) == ("us", "failed", 4, False)

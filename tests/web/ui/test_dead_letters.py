@@ -26,7 +26,7 @@ def ids_of(services: Services) -> list[str]:
 def test_the_list_has_facets_boxes_and_ways_to_replay_what_is_selected_or_all_that_match(
     operator: Dashboard, services: Services
 ) -> None:
-    assert "No delivery was given up" in operator.get("dead-letters")
+    assert "No delivery has been given up" in operator.get("dead-letters")
     dead(services, 1, 2)
     page = operator.get("dead-letters?filter=attempt:a1&since=1h")
     (chosen,) = [ident for ident in ids_of(services) if f'value="{ident}" form="selection" data-select' in page]
@@ -61,7 +61,7 @@ def test_discarding_is_confirmed_and_deletes_what_was_shown_and_no_more(
     dead(services, 1, 2, 3)
     newest, *others = ids_of(services)
     page = operator.get(f"dead-letters/discard?by=ids&ids={'&ids='.join(others)}")
-    assert "<strong>2 dead letters</strong> would be deleted for good. Nothing has been deleted yet." in page
+    assert "<strong>2 dead letters</strong> would be deleted permanently. Nothing has been deleted yet." in page
     form = operator.form(page, "discard-dead-letters")
     assert "2 dead letters discarded" in operator.send("discard-dead-letters", form)
     assert "0 dead letters discarded; 2 no longer there" in operator.send("discard-dead-letters", form)

@@ -10,7 +10,7 @@ from tests.support.published import publish, submission
 
 def test_an_empty_list_says_what_to_do(operator: Dashboard) -> None:
     page = operator.get("events")
-    assert "Nothing was published yet" in page
+    assert "Nothing has been published yet" in page
     assert "attempt-bridge sources list" in page
 
 

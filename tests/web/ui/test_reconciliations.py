@@ -74,7 +74,7 @@ def test_viewers_see_no_address_and_no_button(viewer: Dashboard, services: Servi
 
 def test_a_comparison_is_asked_for_and_stopped(operator: Dashboard, services: Services) -> None:
     page = operator.submit("reconciliations/new", source="us", since="2d", fix="yes")
-    assert "was asked for" in page
+    assert "was requested" in page
     assert "no worker runs" in page
     (row,) = operator.client.get("/api/v1/reconciliations").get_json()["reconciliations"]
     assert (row["source"], row["state"]) == ("us", "waiting")

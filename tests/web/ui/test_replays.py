@@ -21,7 +21,7 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
 
 def test_an_empty_list_says_what_to_do(operator: Dashboard) -> None:
     page = operator.get("replays")
-    assert "Nothing was replayed yet" in page
+    assert "Nothing has been replayed yet" in page
     assert "attempt-bridge replays new dead-letters --dry-run" in page
 
 

@@ -17,7 +17,7 @@ from tests.support.web import result
 
 def test_without_requests_the_page_says_how_to_get_one(operator: Dashboard) -> None:
     page = operator.get("requests")
-    assert "No webhook was received yet" in page
+    assert "No webhook has been received yet" in page
     assert "attempt-bridge sources show NAME" in page
 
 
@@ -57,7 +57,7 @@ def test_a_request_is_shown_with_headers_body_and_attempts_and_can_be_processed_
 def test_a_viewer_sees_no_body_and_no_button(viewer: Dashboard, services: Services) -> None:
     send(services, result(1))
     page = viewer.get(f"requests/{PUBLISHED}")
-    assert "Operators see it." in page
+    assert "Only operators see it." in page
     assert [text for text in ("Sam", "sam@example.test", "/ui/do/") if text in page] == []
 
 

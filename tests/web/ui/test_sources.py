@@ -46,7 +46,7 @@ def test_a_source_is_shown_with_its_rounds_budget_shares_and_what_is_missing(
     for text in (
         "https://bridge.example.test/webhooks/eu",
         "75 % came by webhook first",
-        "1 found by polls alone",
+        "1 found only by polls",
         "published 2, duplicate 1",
         "Calls of the budget used: poll 2, test 1, of 30",
         "Attempts published, in steps of 5 m",

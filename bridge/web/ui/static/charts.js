@@ -1,4 +1,4 @@
-// Draws the charts of a page with uPlot, in the colours of the theme. Without it, the picture made by the server stays.
+// Draws the charts of a page with uPlot, in the colours of the theme. Without it, the server's picture stays.
 (function () {
   "use strict";
   const HEIGHT = 180;
@@ -8,7 +8,7 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  // Bars on top of each other: the sum of all is drawn first, in the colour of the last series.
+  // Stacked bars: the sum of all is drawn first, in the colour of the last series.
   function prepared(data) {
     const times = data.series[0].numbers.map((_, place) => data.start + place * data.step);
     const sums = data.series.map((_, index) => times.map((_, place) =>
@@ -33,7 +33,7 @@
     const plot = new window.uPlot({
       width: width(), height: HEIGHT, series,
       axes: [axis, { ...axis, size: 56, incrs: STEPS }],
-      // A bar begins at its time: the last one, which is the current step, needs room behind it.
+      // A bar begins at its time: the last one, which is the current step, needs room after it.
       scales: { x: { range: (_plot, first, last) => [first, last + data.step] }, y: { range: (_plot, _low, high) => [0, Math.max(high, 1)] } },
     }, values, place);
     const observer = new ResizeObserver(() => plot.setSize({ width: width(), height: HEIGHT }));

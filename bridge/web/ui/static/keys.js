@@ -81,7 +81,7 @@
     const row = current();
     if (!row) return;
     row.classList.add("current");
-    // The link that had the focus is gone with the old content: Enter opens the row as before.
+    // The link that had the focus is gone with the old content: put it back, so that Enter opens the row as before.
     const link = row.querySelector("a[href]");
     if (link && document.activeElement === document.body) link.focus({ preventScroll: true });
   });

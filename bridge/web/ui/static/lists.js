@@ -3,7 +3,7 @@
   "use strict";
   const SHOWN = 12;
 
-  // --- selection: boxes of rows, one for the page, and what the bar says -------------------------------------------
+  // --- selection: boxes of rows, one for the page, and the text of the bar -------------------------------------------
   function updateSelection() {
     for (const bar of document.querySelectorAll("[data-selection]")) {
       const boxes = [...document.querySelectorAll("#content [data-select]")];

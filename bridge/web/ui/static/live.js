@@ -25,7 +25,7 @@
     return make("a", text, { href: `/ui/${path.map((part) => encodeURIComponent(part)).join("/")}` });
   }
 
-  // What the bridge says about a subscription has the subscription in place of a source.
+  // Events about a subscription have its name in place of a source.
   function sourceLink(source) {
     return source.includes("/") ? source : link(source, "sources", source);
   }
@@ -46,7 +46,7 @@
   }
 
   function ofEvent(event) {
-    // Viewers get "***" for an id that holds an e-mail address.
+    // Viewers get "***" for an id that contains an e-mail address.
     const isAttempt = event.type.startsWith("attempt.") && event.attempt !== "***";
     const details = [event.revision === null ? "" : `revision ${event.revision}`, event.origin ? `by ${event.origin}` : ""];
     return row(event.id, {
@@ -131,7 +131,7 @@
     const data = read(message);
     const query = new URLSearchParams({ since: momentOf(data.after, Math.min), until: momentOf(data.until, Math.max) });
     for (const [name, value] of [...query]) if (!value) query.delete(name);
-    const list = make("a", "The list of events has those that are kept.", { href: `/ui/events?${query}` });
+    const list = make("a", "The list of events has those that are still kept.", { href: `/ui/events?${query}` });
     add(() => remark("Events are missing here: too many came at once, or they are older than bridge.retention.events. ", list));
   }
 
@@ -158,11 +158,11 @@
     stream.addEventListener("bridge.dropped", dropped);
     stream.addEventListener("error", () => {
       if (stream.readyState === EventSource.CLOSED) refused();
-      else say("The connection is lost. Connecting again…");
+      else say("Connection lost. Reconnecting…");
     });
   }
 
-  // The browser does not say why a stream was refused: ask once more, and read the answer.
+  // The browser does not say why a stream was refused: send the request again, and read the answer.
   async function refused() {
     stream = null;
     const end = new AbortController();
@@ -174,11 +174,11 @@
     } catch { /* it does not answer */ }
     end.abort();
     if (STOPS.includes(status)) {
-      say(`Not followed: ${detail}`);
+      say(`Cannot follow events: ${detail}`);
       return;
     }
     if (status === 200) detail = "the connection was closed";
-    say(`The stream has ended: ${detail}. Connecting again in ${Math.round(retry / 1000)} s…`);
+    say(`The stream has ended: ${detail}. Reconnecting in ${Math.round(retry / 1000)} s…`);
     timer = setTimeout(connect, retry);
     retry = Math.min(retry * 2, LONGEST_RETRY);
   }

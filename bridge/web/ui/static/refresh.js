@@ -1,5 +1,5 @@
 // Reads the content of the page again: live (when something is published or delivered), every few seconds, or never.
-// Waits while the tab is hidden and while something is selected, typed or open; says when the page is old, and why.
+// Waits while the tab is hidden and while something is selected, typed or open; shows when the page is old, and why.
 // Keeps the focus, the places of scrolled parts, and which details are open.
 (function () {
   "use strict";
@@ -9,7 +9,7 @@
     "source.webhooks_silent", "source.poll_failing", "source.budget_exhausted", "source.credentials_rejected",
     "subscription.failing", "subscription.recovered", "subscription.disabled",
     "delivery.delivered", "delivery.handed_over", "delivery.failed", "delivery.dead", "bridge.gap"];
-  //: When the content was last read, and when that was last tried; whether a request is under way; whether it is asked for.
+  //: When the content was last read, and when that was last tried; whether a request is under way; whether one is wanted.
   let read = Date.now(), tried = Date.now(), isUnderWay = false, isWanted = false, isForced = false;
   let mode = "30", failures = 0, problem = "", stream = null, kept = null;
 
@@ -163,7 +163,7 @@
     kept = null;
     restore(content(), before);
   });
-  // Fires after each request, whatever became of it.
+  // Fires after each request, successful or not.
   document.addEventListener("htmx:afterRequest", (event) => {
     isUnderWay = false;
     tried = Date.now();
@@ -173,7 +173,7 @@
       return;
     }
     failures += 1;
-    problem = status === 0 ? "The bridge does not answer" : status === 401 ? "You are not signed in any more"
+    problem = status === 0 ? "The bridge does not answer" : status === 401 ? "You are no longer signed in"
       : status === 404 ? "What this page shows is gone" : `The bridge answers with ${status}`;
   });
 

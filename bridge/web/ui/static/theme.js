@@ -1,4 +1,4 @@
-// The theme: as the system has it, or as it was chosen here. Runs before the page is painted.
+// The theme: the system's, or the one chosen here. Runs before the page is painted.
 (function () {
   "use strict";
   const NAMES = ["auto", "light", "dark"];
@@ -9,7 +9,7 @@
       const stored = localStorage.getItem("bridge-theme");
       return NAMES.includes(stored) ? stored : "auto";
     } catch {
-      return "auto"; // a browser that keeps nothing
+      return "auto"; // a browser that stores nothing
     }
   }
 

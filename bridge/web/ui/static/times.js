@@ -30,7 +30,7 @@
   }
 
   function addCopyButtons(root) {
-    if (!navigator.clipboard) return; // pages over plain http from another machine
+    if (!navigator.clipboard) return; // not available on pages over plain http from another machine
     for (const element of root.querySelectorAll("[data-copy], [data-copy-block]")) {
       if (element.dataset.copies) continue;
       element.dataset.copies = "true";
