@@ -227,15 +227,16 @@ class Vendor:
     #: What the documentation says about the vendor.
     sheet: FactSheet
     #: `(body, options)`: a parsed webhook body -> records, pointers and consent, or why it is ignored. Raises
-    #: `Unreadable`. None: the vendor sends no webhooks, so its sources have no webhook address, token or secret.
+    #: `Unreadable`. If `split` is None, the vendor sends no webhooks, so its sources have no webhook address, token or
+    #: secret.
     split: Callable[[Any, Mapping[str, Any]], WebhookContent] | None = None
     #: `(record, now, options)`: pure. Raises `Unreadable`. Published if its status is in `PUBLISHABLE_STATUSES`.
     normalise: Callable[[Record, float, Mapping[str, Any]], NormalisedAttempt]
     #: `(source, calls)` -> the API client of one source.
     connect: Callable[[SourceFacts, VendorCalls], Any]
     #: `(raw, headers, secrets, now)`: the number of the secret that matched, from 1, or None if not known. Raises
-    #: `BadSignature`. Header names are lower case, `secrets` are those of `secret_credential`. None: the vendor does
-    #: not sign, and the webhook address must contain a token.
+    #: `BadSignature`. Header names are lower case, `secrets` are those of `secret_credential`. If `verify` is None, the
+    #: vendor does not sign, and the webhook address must contain a token.
     verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], int | None] | None = None
     #: The credential that `verify` checks against.
     secret_credential: str | None = None
@@ -256,8 +257,8 @@ class Vendor:
     expect: Callable[[Mapping[str, str], Mapping[str, Any]], Pointer] | None = None
     #: Member of a reference -> what it is, for the command line, CSV columns and documents.
     reference_help: Mapping[str, str] = field(default_factory=dict)
-    #: Client -> logs in, reads as little as possible, and says in a few words what was found. None: one page of each
-    #: stream is read.
+    #: Client -> logs in, reads as little as possible, and says in a few words what was found. If `probe` is None, one
+    #: page of each stream is read.
     probe: Callable[[Any], str] | None = None
     #: A second `sitting` under the id of an attempt is a new attempt: `:2` is appended to the id, then `:3`.
     sittings: bool = False

@@ -29,7 +29,7 @@ VENDOR = Vendor(
         look_back="none needed: one candidate is requested at a time",
         quota="3,000 calls a day, resets at 13:30 UTC",
         documented=(
-            "the webhook fires when a result is published and when it changes, but never later for inactive time",
+            "the webhook fires when a result is published or changes; what happens while it is inactive is never sent",
             "requested without a schedule, results have other member names and no `Status`",
             "a candidate who did not come looks like a score of zero with `Presence` false",
             "no call lists what is new, and polling without need is against fair use",
