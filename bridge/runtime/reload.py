@@ -175,7 +175,7 @@ class Hangups:
             self.on_request(frame)
 
     def on_request(self, frame: FrameType | None) -> None:
-        """For `Reloader`, in the main thread."""
+        """Overridden by `Reloader`; called in the main thread."""
 
 
 def _has_terminal() -> bool:
@@ -287,7 +287,7 @@ class Reloader(Hangups):
             processes.leave(self._id)
 
     def _start_again(self) -> NoReturn:
-        """The same command in the same process, with the text that was checked."""
+        """Start the same command in the same process, with the text that was checked."""
         if self._text is None:
             raise AssertionError("a file was accepted before")
         os.set_inheritable(self._text.fileno(), True)

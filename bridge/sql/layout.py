@@ -129,7 +129,7 @@ def ddl(tables: Tables, dialect: str) -> list[str]:
 
 
 def ddl_text(tables: Tables, dialect: str) -> str:
-    """The same as a script."""
+    """The same statements as a script."""
     return "\n".join(
         [f"-- Attempt Bridge, tables of version {VERSION}, {dialect}", "BEGIN;", *_script(tables, dialect)]
     )

@@ -8,7 +8,7 @@ __all__ = ["LONGEST_HEARTBEAT", "exists_for"]
 
 #: No heartbeat lasts longer, seconds.
 LONGEST_HEARTBEAT = 60.0
-#: What PTTL answers for a key that does not exist.
+#: What PTTL returns for a key that does not exist.
 _NO_KEY = -2
 
 

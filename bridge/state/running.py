@@ -63,7 +63,7 @@ class Running:
     process: str
     #: The beginning of the SHA-256 of its configuration file.
     digest: str = ""
-    #: Since when it runs with this version and this configuration.
+    #: When it began to run with this version and this configuration.
     loaded_at: float = 0.0
     seen_at: float = 0.0
     #: Its version of the bridge; empty: it is of a version that did not report it yet.

@@ -36,9 +36,9 @@ def _directly(call: Callable[[], _Result]) -> _Result:
 class ExportedMetrics:
     """Metrics to export."""
 
-    #: Of this process only.
+    #: Metrics of this process only.
     own: Collector
-    #: The same from every process.
+    #: Metrics that are the same from every process.
     shared: Collector
     #: Whether this process is the one that exports `shared`; called before every export.
     leads: Callable[[], bool]

@@ -47,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Course:
-    """What this process remembers of a job that it runs."""
+    """What this process remembers about a job that it runs."""
 
     lease: Lease
     #: The place of the step `step`.

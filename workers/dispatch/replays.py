@@ -64,7 +64,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Course:
-    """What this process remembers of a job that it runs. Times are UNIX seconds."""
+    """What this process remembers about a job that it runs. Times are UNIX seconds."""
 
     lease: Lease
     selection: Selection | None = None

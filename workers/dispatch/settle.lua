@@ -57,7 +57,7 @@ local kinds = {
   end },
   sent = { 4, function(entry, id, first)
     local ours = entry == '' or ack(entry)
-    -- Without a record the receipt has come already.
+    -- If there is no record, the receipt has come already.
     if redis.call('HEXISTS', deliveries, id) == 1 then
       schedule(id, ARGV[first], ARGV[first + 1])
       recover(id, ARGV[first + 2], now)

@@ -252,7 +252,7 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
 
 
 def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Resume], as_of: ReadStart) -> None:
-    # Not if the watch was urged or changed meanwhile.
+    # Does nothing if the watch was urged or changed meanwhile.
     for stop in stops:
         current = services.watches.get(name, watch.key)
         if current is None or current.version > as_of.version:

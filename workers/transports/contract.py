@@ -121,7 +121,7 @@ class ShowsRequest(Transport, Protocol):
     """A transport that can show what it sends."""
 
     def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
-        """What a try sends that begins at `now` (`Try.at`)."""
+        """What a try that begins at `now` (`Try.at`) sends."""
         ...
 
 

@@ -132,7 +132,7 @@ class HttpPush:
         return [tries[number] for number in range(len(events))]
 
     def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
-        """What a try sends that begins at `now`; the signature is that of the try."""
+        """What a try that begins at `now` sends, with the signature of that try."""
         body = self._body([event], now)
         headers = self._headers(event.id, body, event.headers, now)
         shown = {name: value if name.lower() in _SHOWN else "****" for name, value in headers.items()}
