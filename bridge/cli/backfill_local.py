@@ -63,7 +63,7 @@ def resume(ident: str) -> NoReturn:
         exit_nothing_matched(f"{job.id} is {job.state}: nothing to resume")
     if job.dry_run:
         exit_nothing_matched(f"{job.id} is a dry run: nothing to resume. Make a new one")
-    # Also one that waits for a worker.
+    # Takes over even a backfill that waits for a worker.
     job.runner = COMMAND
     services.open_jobs.remove(BACKFILL, job.id)
     _run(services, job, "resumeBackfill", {"state": "running"})

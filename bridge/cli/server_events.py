@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STALE_SECONDS", "Message", "lines_of", "messages", "open_stream"]
 
-#: Of silence: three heartbeats.
+#: Silence after which a stream counts as lost: three heartbeats.
 STALE_SECONDS = 45.0
 _CONNECT_SECONDS = 5.0
 _CHUNK_BYTES = 65_536

@@ -33,9 +33,9 @@ __all__ = [
 
 #: A receiver confirms the events of one subscription, and reads nothing.
 VIEWER, OPERATOR, RECEIVER = "viewer", "operator", "receiver"
-#: Of a user whom the proxy names but who has no role.
+#: The role of a user whom the proxy names but bridge.yaml gives no role.
 NO_ROLE = ""
-#: In `data_dir`: the hash of the token that `up` made because the file names none.
+#: File in `data_dir` with the hash of the token that `up` made because bridge.yaml names none.
 FILE = "api-token.sha256"
 _USER = re.compile(r"[\w.@+-]{1,100}")
 _HASH = re.compile(r"[0-9a-f]{64}")

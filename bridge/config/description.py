@@ -97,12 +97,12 @@ def _described(value: Any, name: str = "") -> Any:
 
 
 def _header(name: str, value: str) -> str:
-    """The value, masked if it comes from outside the file: it may be a secret."""
+    """The value, masked if it comes from outside the file, or its name suggests a secret."""
     return str(_masked(value) if isinstance(value, Reference) or is_secret_name(name) else value)
 
 
 def _signing_secret(value: SigningSecret) -> Any:
-    """As in the file; a private key with its public key, which receivers need."""
+    """The secret as in the file, masked; with a private key comes its public key, which receivers need."""
     masked, public = _masked(value.value), public_key_of(value.value)
     more = {} if public is None else {"public_key": public}
     if value.expires is not None:

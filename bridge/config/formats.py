@@ -14,7 +14,7 @@ from schemas.notices import NOTICE_TYPES
 __all__ = ["FORMAT_FIELDS", "XAPI_FIELDS", "check_format"]
 
 XAPI_FIELDS = frozenset({"actor", "home_page"})
-#: Of SubscriptionSchema.
+#: The fields of SubscriptionSchema that belong to a format.
 FORMAT_FIELDS = XAPI_FIELDS | {"format"}
 
 

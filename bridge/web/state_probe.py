@@ -57,7 +57,7 @@ class StateProbe:
         self._bridge = config.bridge
         self._sources = tuple(config.sources)
         self._checked = False
-        #: Also done at every call, whether the server answers or not.
+        #: Called at every call too, whether the server answers or not.
         self.and_then: Callable[[], object] = lambda: None
         #: Whether the server, or its replicas, lately failed to take a write: then each call stores a heartbeat.
         self.is_doubtful: Callable[[], bool] = lambda: False

@@ -48,7 +48,7 @@ class SubscriptionRow(_Shape):
     target = _text("Queue, exchange, topic, address or services.", allow_none=True)
     state = _text(f"One of: {', '.join(STATES)}.")
     delivered = _number("Deliveries that succeeded, or were handed over where a receipt is required.")
-    handed_over = _number("Of these, those that require a receipt.")
+    handed_over = _number("Those of `delivered` that require a receipt.")
     skipped = _number("Events that the filter excluded.")
     failed = _number("Tries that failed and were followed by a retry.")
     dead = _number("Deliveries that were given up.")

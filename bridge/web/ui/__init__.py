@@ -38,7 +38,7 @@ __all__ = ["register_ui"]
 
 #: Any other address below `/ui/`.
 _unknown = PageBlueprint("unknown", __name__)
-#: In the order of the navigation where there is one.
+#: In the order of the navigation, as far as it lists them.
 _BLUEPRINTS = (
     static_blueprint,
     sign_in.blueprint,

@@ -29,12 +29,12 @@ _OF_EVERY_FORM = ("csrf", "next", "key")
 class Action:
     """One call. Texts refer to fields of its form as `{name}`."""
 
-    #: In its address, such as `pause-source`.
+    #: Its part of the address, such as `pause-source`.
     name: str
     method: str = "POST"
-    #: Below `/api/v1/`, such as `sources/{name}/pause`.
+    #: Path of the call below `/api/v1/`, such as `sources/{name}/pause`.
     path: str
-    #: On the button, such as `Pause`.
+    #: Text of the button, such as `Pause`.
     label: str
     #: What it does, in a sentence for a reader who hesitates.
     explains: str
