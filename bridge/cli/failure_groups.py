@@ -50,7 +50,7 @@ def show(ident: str, output: str) -> None:
 @failure_groups.command(epilog=_ID_HELP)
 @click.argument("ident", metavar="ID")
 def acknowledge(ident: str) -> None:
-    """Mute a group until it has twice as many deliveries, or fails again after it was fixed."""
+    """Mute a group until it has twice as many deliveries, at least ten more, or fails again after it was fixed."""
     _call(api(), "POST", ident, "acknowledge")
     say(f"{ident} is acknowledged")
 

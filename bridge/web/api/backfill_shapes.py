@@ -22,7 +22,7 @@ class NewBackfill(Schema):
     first = fields.String(
         required=True,
         validate=validate.Length(1, 40),
-        metadata={"description": f"Start of the period, by finish of the attempts: {_MOMENT}."},
+        metadata={"description": f"Start of the period, by when attempts finished: {_MOMENT}."},
     )
     last = fields.String(
         required=True, validate=validate.Length(1, 40), metadata={"description": f"End of the period: {_MOMENT}."}

@@ -78,7 +78,7 @@ class ReconciliationRow(Schema):
     )
     source = fields.String(required=True, metadata={"description": "Name of the source."})
     state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={"description": "Its state."})
-    since = shown_time("Start of the period, by finish of the attempts.")
+    since = shown_time("Start of the period, by when attempts finished.")
     until = shown_time("End of the period.")
     made = shown_time("When it was begun or, before that, requested.")
     by = fields.String(required=True, metadata={"description": "Who asked for it; empty: nobody, or unknown."})

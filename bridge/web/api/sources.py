@@ -37,7 +37,7 @@ class LastReconciliation(Schema):
 
     id = fields.String(required=True, metadata={"description": "Its id in `/api/v1/reconciliations`."})
     made = shown_time("When it was begun.")
-    since = shown_time("Start of the period, by finish of the attempts.")
+    since = shown_time("Start of the period, by when attempts finished.")
     until = shown_time("End of the period.")
     listed = _number("Attempts that the vendor lists.")
     both = _number("Attempts that a webhook and a poll have seen.")
