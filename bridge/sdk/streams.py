@@ -36,9 +36,11 @@ def whole_streams(polls: Mapping[str, Poll]) -> list[str]:
 def check_polls(vendor: Vendor) -> None:
     """Raise `ValueError` for a stream that could not be polled: its name, or the option that lists its items."""
     for name, poll in vendor.polls.items():
-        # `history` is stored next to the cursors, under the same key.
+        # The former layout of keys (`bridge/state/layout.py`) has the rounds of all streams under `history`.
         if not name or ":" in name or name == "history":
-            raise ValueError(f'{vendor.name}: "{name}" is not the name of a stream. Remedy: another one, without ":"')
+            raise ValueError(
+                f'{vendor.name}: "{name}" is not the name of a stream. Remedy: choose another one, without ":"'
+            )
         option = vendor.options.get(poll.per) if poll.per is not None else None
         if poll.per is not None and (option is None or option.kind != "list"):
             raise ValueError(
