@@ -94,8 +94,9 @@ def test_worker_beat_and_dispatch_wait_for_the_state_server_and_the_first_of_the
         for name, part in started.items():
             part.wait_for(lambda name=name: client.exists(keys.heartbeat(name)) == 1)  # type: ignore[misc]
             part.wait_for(lambda part=part: variables_ignored(part))  # type: ignore[misc]
+        broker = Connection(own_server.broker_url).as_uri().encode()
         for name in ("worker", "beat"):
-            assert client.get(keys.broker_in_use(name)) == Connection(own_server.broker_url).as_uri().encode()
+            started[name].wait_for(lambda name=name: client.get(keys.broker_in_use(name)) == broker)  # type: ignore[misc]
         fixed = {b"name": b"acme", b"partitions": b"1", b"layout": str(LAYOUT).encode()}
         assert client.hgetall(keys.BRIDGE) == fixed
     started["dispatch"].wait_for(lambda: "dispatch_started" in started["dispatch"].err.read_text())

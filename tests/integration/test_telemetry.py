@@ -88,6 +88,8 @@ def traced(
         started = Started(tmp_path, "--config", str(config), "up", "--port", "0")
         stack.callback(lambda: started.process.poll() is None and started.ends(signal.SIGTERM))
         url = started.ready()
+        # Otherwise the poll may list the second result too.
+        started.wait_for(lambda: got.named("send crm"))
         raw, signed = simulator.webhook(simulator.finish(**PERSON))
         sent = {**signed, "traceparent": f"00-{FOREIGN[0]}-{FOREIGN[1]}-01"}
         answer = requests.post(f"{url}/webhooks/eu/{WEBHOOK_TOKEN}", data=raw, headers=sent, timeout=30)

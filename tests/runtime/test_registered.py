@@ -34,7 +34,7 @@ def test_a_command_is_in_the_register_as_long_as_it_runs(
 def test_a_command_does_not_start_beside_an_upgrade(state: redis.Redis, tmp_path: Path) -> None:
     services = build(state, tmp_path)
     state.set(keys.lease("layout"), "web:1", px=30_000)
-    with pytest.raises(StateUnavailable, match="upgrades"), registered(services, "backfill"):
+    with pytest.raises(StateUnavailable, match="another process is upgrading"), registered(services, "backfill"):
         raise AssertionError("it began")
     assert RunningProcesses(state).read(services.now()) == []
 
