@@ -209,10 +209,11 @@ def test_a_variable_is_found_wherever_it_is_bound(source: str) -> None:
 
 
 def test_every_variable_is_named_after_what_it_holds() -> None:
-    client = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "client").rglob("*.py")}
+    folders = ("benchmarks", "client", "examples", "tests")
+    others = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     named = [
         f"{name}:{line}: {variable}"
-        for name, tree in {**trees(), **client}.items()
+        for name, tree in {**trees(), **{name_of(path): ast.parse(path.read_bytes()) for path in others}}.items()
         for line, variable in variables(tree)
         if variable in EMPTY_NAMES
     ]

@@ -26,7 +26,7 @@ def register(
     """The script `<name>.lua` next to `module`, the caller's `__file__`; call it with `keys` and `args`.
 
     Several files make one script: the earlier files define the functions that the last one uses. `after`: files of
-    such functions in other rooms. `read_only`: it has no command that writes.
+    such functions in other packages. `read_only`: it has no command that writes.
     """
     before = after if isinstance(after, tuple) else (after,)
     files = [*before, *(Path(module).with_name(f"{name}.lua") for name in names)]

@@ -118,7 +118,7 @@ _tracer: Tracer | None = None
 
 def use(tracer: Tracer | None) -> None:
     """Trace with `tracer` from now on; None: no longer. For the whole process."""
-    # As with logging: every room uses it, so there is one per process.
+    # As with logging: every package uses it, so there is one per process.
     global _tracer
     _tracer = tracer
 

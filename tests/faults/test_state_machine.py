@@ -457,7 +457,7 @@ Patch = pytest.MonkeyPatch
 def mutate_script(patch: Patch, name: str, old: str, new: str) -> None:
     """Change a script for all that register it from now on."""
     original = scripts.read
-    (script,) = [path for room in ("bridge", "workers") for path in (ROOT / room).rglob(f"{name}.lua")]
+    (script,) = [path for folder in ("bridge", "workers") for path in (ROOT / folder).rglob(f"{name}.lua")]
     assert old in original(script), "the mutant no longer fits the script"
 
     def read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What every room calls: where an event has its trace, which words a failure has, and that off is nothing."""
+"""What every package calls: where an event has its trace, which words a failure has, and that off is nothing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_without_a_tracer_nothing_is_made_and_nothing_is_read() -> None:
 
 def test_opentelemetry_is_imported_by_the_exporters_alone_and_they_only_where_telemetry_is_on() -> None:
     importing: dict[str, set[str]] = {"opentelemetry": set(), "bridge.telemetry.otlp": set()}
-    for path in [path for room in ("bridge", "workers", "schemas") for path in (ROOT / room).rglob("*.py")]:
+    for path in [path for folder in ("bridge", "workers", "schemas") for path in (ROOT / folder).rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
         if not any(what in text for what in importing):
             continue
