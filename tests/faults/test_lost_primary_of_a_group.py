@@ -194,7 +194,8 @@ def test_on_a_cluster_each_server_s_own_replica_confirms(cluster: Cluster) -> No
     second = next(name for name in map(str, range(1000)) if cluster.holder(name) is not holder)
     replica = cluster.replica_of(holder)
     with state_client(cluster.url, retries=0, confirmation=CONFIRMATION) as client:
-        assert [client.set(first, "1"), client.set(second, "1")] == [True, True]
+        for name in (first, second):
+            until(lambda name=name: confirmed(client, name))
         replica.stop()
         try:
             for _ in range(2):
@@ -204,7 +205,7 @@ def test_on_a_cluster_each_server_s_own_replica_confirms(cluster: Cluster) -> No
             pipe.set(first, "2")
             with pytest.raises(Unconfirmed):
                 pipe.execute()
-            assert client.set(second, "2")
+            until(lambda: confirmed(client, second))
             assert client.get(first) == b"2"
         finally:
             replica.cont()

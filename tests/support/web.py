@@ -11,7 +11,7 @@ import json
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -212,7 +212,7 @@ def result(number: int, **changes: Any) -> bytes:
     ).encode()
 
 
-def exchange_together(web: Web, numbers: range) -> list[Answer]:
+def exchange_together(web: Web, numbers: Sequence[int]) -> list[Answer]:
     """Post results with these numbers at once, each on a connection of its own; the answers in their order."""
     answers: dict[int, Answer] = {}
 
