@@ -46,8 +46,8 @@ def number_text(number: float | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 event`, `1,234 events`."""
+def counted(number: int | None, noun: str) -> str:
+    """`1 event`, `1,234 events`, `? events` for None."""
     return f"{number_text(number)} {noun}{'' if number == 1 else 's'}"
 
 
