@@ -584,9 +584,14 @@ def test_a_subscription_gets_results_unless_it_names_more(read: Any) -> None:
     types = read(_http("data: full")).subscriptions
     (event_type,) = types.values()
     assert event_type.filter.types == ATTEMPT_TYPES
-    for wish in ("[attempt.overdue]", '["source.*", "attempt.*"]', '["*"]', "[consent.withdrawn, source.poll_failing]"):
-        (event_type,) = read(_http(f"filter: {{types: {wish}}}")).subscriptions.values()
-        assert [f'"{kind}"' if "*" in kind else kind for kind in event_type.filter.types] == wish.strip("[]").split(
+    for listed in (
+        "[attempt.overdue]",
+        '["source.*", "attempt.*"]',
+        '["*"]',
+        "[consent.withdrawn, source.poll_failing]",
+    ):
+        (event_type,) = read(_http(f"filter: {{types: {listed}}}")).subscriptions.values()
+        assert [f'"{kind}"' if "*" in kind else kind for kind in event_type.filter.types] == listed.strip("[]").split(
             ", "
         )
 

@@ -28,7 +28,7 @@ NOTICE = {"bridgevendor": "northwind", "data": {"alarm": {"state": "raised"}}}
 
 
 @pytest.mark.parametrize(
-    ("wish", "taken"),
+    ("selection", "taken"),
     [
         (Filter(when={"percentage": NumberRange(None, 50.0, True)}), True),
         (Filter(when={"percentage": NumberRange(None, 49.5, True)}), False),
@@ -41,9 +41,9 @@ NOTICE = {"bridgevendor": "northwind", "data": {"alarm": {"state": "raised"}}}
         (Filter(vendor=("north*",), when={"passed": True}), False),
     ],
 )
-def test_a_filter_takes_what_meets_every_condition(wish: Filter, taken: bool) -> None:
-    assert wish.reads_event
-    assert wish.takes_event(EVENT) is taken
+def test_a_filter_takes_what_meets_every_condition(selection: Filter, taken: bool) -> None:
+    assert selection.reads_event
+    assert selection.takes_event(EVENT) is taken
 
 
 def test_a_notice_is_compared_by_vendor_and_not_by_result() -> None:

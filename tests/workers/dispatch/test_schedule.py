@@ -56,11 +56,11 @@ def test_the_draw_changes_a_step_by_at_most_the_jitter() -> None:
 
 
 @given(st.integers(1, 2), st.floats(0, 1, exclude_max=True), st.floats(0, 1e12))
-def test_retry_after_can_stretch_a_step_to_twice_its_length_and_never_shorten_it(tries, draw, wish) -> None:
-    plain, wished = retry_delay(POLICY, tries, draw), retry_delay(POLICY, tries, draw, wish)
+def test_retry_after_can_stretch_a_step_to_twice_its_length_and_never_shorten_it(tries, draw, retry_after) -> None:
+    plain, stretched = retry_delay(POLICY, tries, draw), retry_delay(POLICY, tries, draw, retry_after)
     assert plain is not None
-    assert wished is not None
-    assert plain <= wished <= max(plain, 2 * POLICY.schedule[tries - 1])
+    assert stretched is not None
+    assert plain <= stretched <= max(plain, 2 * POLICY.schedule[tries - 1])
 
 
 def test_a_receiver_that_asks_for_a_year_gets_twice_the_step() -> None:
@@ -98,7 +98,7 @@ def test_with_receipts_a_successful_send_is_not_yet_a_delivery() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "taken"),
+    ("selection", "taken"),
     [
         (Filter(), True),
         (Filter(types=("attempt.revised",)), False),
@@ -109,8 +109,8 @@ def test_with_receipts_a_successful_send_is_not_yet_a_delivery() -> None:
         (Filter(types=("attempt.completed",), sources=("eu-*",), when={"passed": True, "score": 21.0}), True),
     ],
 )
-def test_the_filter_decides_by_type_source_and_result(wish: Filter, taken: bool) -> None:
-    assert matches_filter(replace(SUBSCRIPTION, filter=wish), item()) is taken
+def test_the_filter_decides_by_type_source_and_result(selection: Filter, taken: bool) -> None:
+    assert matches_filter(replace(SUBSCRIPTION, filter=selection), item()) is taken
 
 
 ALARM = {
@@ -127,7 +127,7 @@ def notice(kind: str = "source.poll_failing") -> Item:
 
 
 @pytest.mark.parametrize(
-    ("wish", "taken"),
+    ("selection", "taken"),
     [
         # A receiver that asked for nothing special gets results, not alarms.
         (Filter(), False),
@@ -140,8 +140,8 @@ def notice(kind: str = "source.poll_failing") -> Item:
         (Filter(types=("source.*", "attempt.*"), when={"grading": "final"}), True),
     ],
 )
-def test_a_notice_is_sent_only_to_subscriptions_that_request_its_type(wish: Filter, taken: bool) -> None:
-    assert matches_filter(replace(SUBSCRIPTION, filter=wish), notice()) is taken
+def test_a_notice_is_sent_only_to_subscriptions_that_request_its_type(selection: Filter, taken: bool) -> None:
+    assert matches_filter(replace(SUBSCRIPTION, filter=selection), notice()) is taken
 
 
 def test_type_patterns_match_attempts_too() -> None:

@@ -143,15 +143,15 @@ WITH_ENTRY: dict[str, Any] = {"id": "e1", "type": "attempt.completed", "source":
         {**WITH_ENTRY, "event": '{"data": null}'},
     ],
 )
-@pytest.mark.parametrize("wish", [Filter(when={"passed": True}), Filter()])
+@pytest.mark.parametrize("selection", [Filter(when={"passed": True}), Filter()])
 def test_an_entry_that_cannot_be_read_becomes_a_dead_letter_and_its_neighbours_are_sent(
-    state: redis.Redis, fields: dict[str, Any], wish: Filter
+    state: redis.Redis, fields: dict[str, Any], selection: Filter
 ) -> None:
     before = publish(state, 1)
     state.xadd(keys.journal(0), fields)
     after = publish(state, 2)
     receiver = Receiver()
-    subscription = Subscription(name=NAME, transport="http", filter=wish, data="minimal", retry=SHORT.retry)
+    subscription = Subscription(name=NAME, transport="http", filter=selection, data="minimal", retry=SHORT.retry)
     crm_lane = lane(state, receiver, subscription=subscription)
     run_until_idle(crm_lane, 1000.0)
     assert receiver.ids == [*before, *after]
